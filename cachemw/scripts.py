@@ -1,0 +1,55 @@
+"""Atomic steps, written twice: in Lua for a server, in Python for the memory store.
+
+A `Script` is a value. The feature that needs an atomic step owns it: the Lua in a named file that
+opens with why it must be atomic, and beside it the *twin*, a plain function over a `Keyspace` that
+does the same to the memory store. A test runs both against each other. This file knows of neither
+feature nor server.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Protocol, TypeAlias
+
+Reply: TypeAlias = "int | bytes | list[Reply] | None"
+Twin: TypeAlias = "Callable[[Keyspace, Sequence[bytes], Sequence[bytes]], Reply]"
+
+
+class Keyspace(Protocol):
+    """What a twin may do: the Redis commands our scripts use, on one process's memory.
+
+    Times to live are milliseconds. A key of the other kind (string or hash) raises `WrongType`,
+    as the server answers WRONGTYPE; it is for the script to decide what to do about that.
+    """
+
+    def time(self) -> int: ...  # microseconds, as TIME
+    def get(self, key: bytes) -> bytes | None: ...
+    def set(self, key: bytes, value: bytes, ttl: int) -> None: ...
+    def replace(self, key: bytes, value: bytes) -> None: ...  # SET ... KEEPTTL
+    def delete(self, key: bytes) -> int: ...
+    def exists(self, key: bytes) -> bool: ...
+    def expire(self, key: bytes, ttl: int) -> bool: ...  # PEXPIRE
+    def ttl(self, key: bytes) -> int: ...  # PTTL: -2 no key, -1 no expiry
+    def hget(self, key: bytes, field: bytes) -> bytes | None: ...
+    def hgetall(self, key: bytes) -> dict[bytes, bytes]: ...
+    def hset(self, key: bytes, fields: dict[bytes, bytes]) -> None: ...
+    def hdel(self, key: bytes, fields: Sequence[bytes]) -> int: ...
+    def hlen(self, key: bytes) -> int: ...
+
+
+class WrongType(Exception):
+    """The key holds the other kind of value."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Script:
+    """One atomic step. All keys of a run must share one hash tag, so that a cluster accepts it."""
+
+    name: str
+    lua: str
+    twin: Twin
+
+    @classmethod
+    def load(cls, package: str, name: str, twin: Twin) -> "Script":
+        """The script whose Lua is `<package>/lua/<name>.lua`."""
+        return cls(name, files(package).joinpath("lua", f"{name}.lua").read_text("utf-8"), twin)

@@ -1,0 +1,154 @@
+"""The store contract: seven verbs that the cache, the limiter and the sessions are built from.
+
+    get_many    read values, each proven to belong to its key
+    set         write one value with an expiry
+    delete      forget keys
+    run         one atomic script over keys that share a hash tag
+    time        the fleet's clock, exact, one trip
+    now         the same clock, estimated, no trip
+    scan        walk over keys by a pattern
+
+What every implementation keeps (`cachemw.testing.check_store` is this text as a program):
+
+*Eager.* A verb starts at the call, not at the `await`: verbs called one after another without an
+await in between travel together, in one write.
+
+*Bounded.* A verb ends within the store's deadline, with its result or with `StoreUnavailable`,
+which is the only exception. After that exception nobody knows whether the step was carried out.
+No verb is ever sent a second time on its own account.
+
+*Cancellable.* Whoever stops waiting disturbs nobody else; the step itself may still happen.
+
+*Proven.* A value leaves `get_many` only when it carries the mark of the key it was asked under, and
+a script's reply only when it echoes the nonce of its call. A stranger's reply answers nobody.
+
+*Expiring.* Whatever is written has an expiry, in milliseconds, on the store's clock.
+
+*One clock.* `time` never repeats and never runs backwards, for all processes of a fleet together,
+even when a server's clock jumps or another server takes over (`lua/time.lua` says how).
+
+Keys and values are bytes. Keys are the feature's own; the store adds its prefix.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from hashlib import blake2b
+from typing import TypeVar
+
+from cachemw.errors import ConfigurationError
+from cachemw.scripts import Reply, Script
+
+T = TypeVar("T")
+MARK = 8  # bytes of key digest in front of every value
+
+
+class Store(ABC):
+    """Where the fleet keeps what it shares. See the module's text for what each verb promises."""
+
+    @abstractmethod
+    def get_many(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+        """The values of `keys`, None for each that is absent, expired, foreign or corrupt.
+
+        Each value is current as of some moment after the call; together they are no snapshot.
+        """
+
+    @abstractmethod
+    def set(self, key: bytes, value: bytes, *, ttl: int) -> Awaitable[None]:
+        """Write `value`, whatever was there before; it is gone after `ttl` milliseconds (>= 1)."""
+
+    @abstractmethod
+    def delete(self, keys: Sequence[bytes]) -> Awaitable[int]:
+        """Forget `keys`, and say how many there were. Keys with one hash tag go together."""
+
+    @abstractmethod
+    def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
+        """Run `script` as one indivisible step. `keys` is not empty and shares one hash tag.
+
+        A value that `get_many` is to read later must be written `sealed`, and one that was
+        written by `set` must be `unsealed` when a script hands it out.
+        """
+
+    @abstractmethod
+    def time(self) -> Awaitable[int]:
+        """Microseconds since the epoch, unique and ever-increasing over the whole fleet."""
+
+    @abstractmethod
+    def now(self) -> int:
+        """What `time` would say about now, in microseconds, without asking.
+
+        Good for ages and lifetimes; never for deciding what a purge covers.
+        """
+
+    @abstractmethod
+    def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
+        """Keys that match a glob pattern, in batches; each key that stays is seen, maybe twice."""
+
+    @abstractmethod
+    def sealed(self, key: bytes, value: bytes) -> bytes:
+        """`value` in the form in which this store keeps it under `key`: the mark, then itself."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect and check the server. Never fails because the server is away: it warns."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of every connection of this event loop. Verbs raise `StoreUnavailable` after it."""
+
+    async def get(self, key: bytes) -> bytes | None:
+        """The value of one key."""
+        return (await self.get_many((key,)))[0]
+
+
+def mark_of(key: bytes) -> bytes:
+    """The digest of a key that every value stored under it begins with."""
+    return blake2b(key, digest_size=MARK).digest()
+
+
+def seal(key: bytes, value: bytes) -> bytes:
+    """`value` as it is stored under `key` (the full key, prefix included)."""
+    return mark_of(key) + value
+
+
+def unseal(key: bytes, stored: bytes) -> bytes | None:
+    """The value inside `stored`, or None when it was not sealed under `key`."""
+    return stored[MARK:] if stored[:MARK] == mark_of(key) else None
+
+
+def escape_pattern(literal: bytes) -> bytes:
+    """`literal` with its glob characters made plain, for use within a `scan` pattern."""
+    return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in literal)
+
+
+def hash_tag(key: bytes) -> bytes:
+    """The part of a key that decides its cluster slot: within the first `{}` that is not empty."""
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            return key[start + 1 : end]
+    return key
+
+
+def demand_one_slot(script: Script, keys: Sequence[bytes]) -> None:
+    """Refuse, on every store alike, what only a cluster would refuse."""
+    if not keys:
+        raise ConfigurationError(f"script {script.name!r} was run without keys")
+    if len(keys) > 1 and len({hash_tag(key) for key in keys}) > 1:
+        raise ConfigurationError(
+            f"script {script.name!r} got keys of different slots: {keys!r}; give them one {{tag}}"
+        )
+
+
+async def together(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of verbs already begun, each awaited even when one of them fails."""
+    results: list[T] = []
+    failure: BaseException | None = None
+    for awaitable in awaitables:
+        try:
+            results.append(await awaitable)
+        except Exception as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return results

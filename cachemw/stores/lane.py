@@ -1,0 +1,301 @@
+"""The lane: one connection to one server that everybody in this event loop shares.
+
+What is submitted within one turn of the loop leaves in one write; reads of one turn become one MGET
+in which no key stands twice. Replies arrive in the order of the commands, and each goes to the job
+at the head of the queue. One timer watches the oldest job only: since replies keep their order,
+nobody behind it can be answered before it.
+
+A lane has one answer to every doubt, whether a deadline, a broken stream, or a reply that does not
+fit its job: it drops the connection, and everybody in flight hears `StoreUnavailable`. So a
+left-over reply can never reach the next caller. It never sends anything twice. It knows nothing
+about what commands mean; jobs do (`jobs.py`).
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+
+from cachemw.errors import StoreUnavailable
+from cachemw.stores.breaker import Breaker
+from cachemw.stores.wire import Dial, adopt, release
+
+logger = logging.getLogger("cachemw.store")
+
+_MORE: Any = object()  # hiredis returns this when a reply is not complete yet
+LATE = 0.02  # a timer this late tells of a blocked loop, not of a slow server
+
+
+def packed(parts: Sequence[bytes | str | int]) -> bytes:
+    """A command as it goes over the wire."""
+    command: bytes = hiredis.pack_command(tuple(parts))  # type: ignore[arg-type]
+    return command
+
+
+class Desync(Exception):
+    """A reply that cannot be the answer to the job it would go to."""
+
+
+class Job(Protocol):
+    """A command on its way, and who waits for its reply."""
+
+    command: bytes  # packed, ready to be written
+
+    def accept(self, reply: Any) -> None:
+        """Take the reply; raise `Desync` if it cannot be this job's."""
+        ...
+
+    def fail(self, error: StoreUnavailable) -> None:
+        """Hear that there will be no reply."""
+        ...
+
+
+class ReadJob(Job, Protocol):
+    """A job that can be part of a common MGET."""
+
+    keys: Sequence[bytes]
+
+
+class Lane(asyncio.Protocol):
+    """A pipelined connection that mends itself. All methods belong to one event loop."""
+
+    def __init__(
+        self, dial: Dial, breaker: Breaker, *, deadline: float, max_waiting: int = 20_000
+    ) -> None:
+        self._dial = dial
+        self._breaker = breaker
+        self._deadline = deadline
+        self._max_waiting = max_waiting
+        self._loop = asyncio.get_running_loop()
+        self._turn: list[Job] = []  # submitted in this turn of the loop
+        self._reads: list[ReadJob] = []  # likewise, to become one MGET
+        self._queue: deque[tuple[Job, float]] = deque()  # waiting for a connection
+        self._waiting: deque[tuple[Job, float]] = deque()  # written, unanswered
+        self._transport: asyncio.WriteTransport | None = None
+        self._connection: AbstractConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._reader: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_is_due = False
+        self._closed = False
+        self.connected_at = -1e9
+        self.connects = 0
+        self.desyncs = 0
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "up" if self._transport else "down"
+        return f"<Lane {state}, {len(self._waiting)} in flight, {len(self._queue)} queued>"
+
+    # --- what callers do
+
+    def submit(self, job: Job) -> None:
+        """Send a command with this turn's others."""
+        if self._has_room(job):
+            self._turn.append(job)
+            self._flush_soon()
+
+    def submit_read(self, job: ReadJob) -> None:
+        """Read keys together with this turn's other readers."""
+        if self._has_room(job):
+            self._reads.append(job)
+            self._flush_soon()
+
+    def probe(self) -> None:
+        """See whether the server is there, on nobody's time."""
+        if self._transport is None:
+            self._connect()
+
+    def renew(self) -> None:
+        """Connect again, because this server is no longer the right one; once a second at most."""
+        if self._transport is not None and self._loop.time() - self.connected_at > 1.0:
+            self._lose("connection", "connecting again")
+
+    def close(self) -> None:
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self._lose("closed", "the store was closed")
+        self._fail_queue("closed", "the store was closed")
+
+    def _has_room(self, job: Job) -> bool:
+        if self._closed:
+            job.fail(StoreUnavailable("closed", "the store was closed"))
+            return False
+        crowd = len(self._waiting) + len(self._queue) + len(self._turn) + len(self._reads)
+        if crowd >= self._max_waiting:
+            job.fail(StoreUnavailable("overloaded", f"{self._max_waiting} calls are in flight"))
+            return False
+        return True
+
+    # --- writing
+
+    def _flush_soon(self) -> None:
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        turn, self._turn = self._turn, []
+        if self._reads:
+            turn.append(_CommonRead(self._reads))
+            self._reads = []
+        # The deadline counts from here: that the loop was blocked between the call and the write
+        # says nothing about the server. Waiting for a connection is part of it.
+        now = self._loop.time()
+        self._queue.extend([(job, now + self._deadline) for job in turn])
+        if not self._queue:
+            return
+        if self._transport is None:
+            self._connect()
+        else:
+            self._transport.write(b"".join([job.command for job, _ in self._queue]))
+            self._waiting.extend(self._queue)
+            self._queue.clear()
+        self._watch(now)
+
+    # --- reading
+
+    def data_received(self, data: bytes) -> None:
+        reader, waiting = self._reader, self._waiting
+        try:
+            reader.feed(data)
+            reply = reader.gets()
+            while reply is not _MORE:
+                if not waiting:
+                    raise Desync("a reply to nothing")
+                waiting[0][0].accept(reply)
+                waiting.popleft()
+                reply = reader.gets()
+        except Exception as error:  # whatever it is, the next reply would go to the wrong job
+            self.desyncs += 1
+            logger.warning("dropping a connection that is out of step: %r", error)
+            self._lose("desync", repr(error))
+        else:
+            self._breaker.succeeded()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._lose("connection", str(exc) if exc else "the server closed the connection")
+
+    # --- connecting
+
+    def _connect(self) -> None:
+        if self._connecting is None and not self._closed:
+            self._connecting = self._loop.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        try:
+            connection = await self._dial()
+            self._reader = hiredis.Reader(notEnoughData=_MORE)
+            self._transport = adopt(connection, self)
+            self._connection = connection
+            self.connected_at = self._loop.time()
+            self.connects += 1
+            # A handshake without credentials hears nothing from the server: only a PONG shows life.
+            deadline = self._queue[0][1] if self._queue else self.connected_at + self._deadline
+            self._queue.appendleft((_Ping(), deadline))
+            self._flush()
+        except StoreUnavailable as error:
+            self._breaker.failed(self._loop.time())
+            self._fail_queue(error.reason, error.detail)
+        finally:
+            self._connecting = None
+
+    # --- giving up
+
+    def _watch(self, now: float) -> None:
+        if self._timer is None:
+            oldest = self._oldest_deadline()
+            if oldest is not None:
+                self._timer = self._loop.call_at(max(oldest, now), self._check_deadline, False)
+
+    def _oldest_deadline(self) -> float | None:
+        if self._waiting:
+            return self._waiting[0][1]
+        return self._queue[0][1] if self._queue else None
+
+    def _check_deadline(self, is_second_look: bool) -> None:
+        timer, self._timer = self._timer, None
+        oldest, now = self._oldest_deadline(), self._loop.time()
+        if oldest is None:
+            return
+        if now < oldest:
+            self._watch(now)
+        elif timer is not None and now - timer.when() > LATE and not is_second_look:
+            # The loop was blocked. Replies may lie in the socket: let them be read first.
+            self._timer = self._loop.call_at(now + LATE / 2, self._check_deadline, True)
+        else:
+            detail = f"no answer within {self._deadline * 1000:.0f} ms"
+            for _ in range(len(self._waiting) + len(self._queue)):
+                self._breaker.failed(now)
+            self._lose("timeout", detail)
+            self._fail_queue("timeout", detail)
+
+    def _lose(self, reason: str, detail: str) -> None:
+        """Drop the connection; everybody in flight hears of it."""
+        transport, connection = self._transport, self._connection
+        self._transport = self._connection = None
+        if transport is not None and connection is not None:
+            release(connection, transport)
+        waiting, self._waiting = self._waiting, deque()
+        for job, _ in waiting:
+            job.fail(StoreUnavailable(reason, detail))
+        if waiting and reason == "connection":
+            self._breaker.failed(self._loop.time())
+
+    def _fail_queue(self, reason: str, detail: str) -> None:
+        jobs = [*(job for job, _ in self._queue), *self._turn, *self._reads]
+        self._queue.clear()
+        self._turn, self._reads = [], []
+        for job in jobs:
+            job.fail(StoreUnavailable(reason, detail))
+
+
+class _Ping:
+    command: bytes = packed(("PING",))
+
+    def accept(self, reply: Any) -> None:
+        if reply != b"PONG" and not isinstance(reply, hiredis.ReplyError):
+            raise Desync("something else than PONG")
+
+    def fail(self, error: StoreUnavailable) -> None:
+        pass
+
+
+class _CommonRead:
+    """The reads of one turn as one MGET, each key once."""
+
+    __slots__ = ("_index", "_jobs", "command")
+
+    def __init__(self, jobs: list[ReadJob]) -> None:
+        self._jobs = jobs
+        self._index: dict[bytes, int] = {}
+        for job in jobs:
+            for key in job.keys:
+                self._index.setdefault(key, len(self._index))
+        self.command: bytes = packed(("MGET", *self._index))
+
+    def accept(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            for job in self._jobs:
+                job.accept(reply)
+            return
+        if not isinstance(reply, list) or len(reply) != len(self._index):
+            raise Desync("an MGET of another length")
+        desync: Desync | None = None
+        for job in self._jobs:
+            try:
+                job.accept([reply[self._index[key]] for key in job.keys])
+            except Desync as error:  # this one's trouble; the others' values prove themselves
+                desync = error
+        if desync is not None:
+            raise desync
+
+    def fail(self, error: StoreUnavailable) -> None:
+        for job in self._jobs:
+            job.fail(error)
