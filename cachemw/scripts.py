@@ -15,20 +15,28 @@ Reply: TypeAlias = "int | bytes | list[Reply] | None"
 Twin: TypeAlias = "Callable[[Keyspace, Sequence[bytes], Sequence[bytes]], Reply]"
 
 
+SEAL = 8
+"""How many bytes of key digest every value that a store's `get_many` reads begins with."""
+
+
 class Keyspace(Protocol):
     """What a twin may do: the Redis commands our scripts use, on one process's memory.
 
-    Times to live are milliseconds. A key of the other kind (string or hash) raises `WrongType`,
-    as the server answers WRONGTYPE; it is for the script to decide what to do about that.
+    Each does what the command beside it does, errors included: a key of the other kind (string or
+    hash) raises `WrongType`, as the server answers WRONGTYPE, and it is for the script to decide
+    what to do about that. Times to live are milliseconds. One difference cannot be had away: in the
+    last millisecond of a key, PTTL may say 0 on a server, never here.
+
+    `hset` makes a hash without an expiry, as HSET does. A script must `expire` it before it ends.
     """
 
-    def time(self) -> int: ...  # microseconds, as TIME
+    def time(self) -> int: ...  # TIME, as one number of microseconds
     def get(self, key: bytes) -> bytes | None: ...
-    def set(self, key: bytes, value: bytes, ttl: int) -> None: ...
-    def replace(self, key: bytes, value: bytes) -> None: ...  # SET ... KEEPTTL
+    def set(self, key: bytes, value: bytes, ttl: int) -> None: ...  # SET PX
+    def replace(self, key: bytes, value: bytes) -> None: ...  # SET XX KEEPTTL
     def delete(self, key: bytes) -> int: ...
     def exists(self, key: bytes) -> bool: ...
-    def expire(self, key: bytes, ttl: int) -> bool: ...  # PEXPIRE
+    def expire(self, key: bytes, ttl: int) -> bool: ...  # PEXPIRE: 0 or less deletes
     def ttl(self, key: bytes) -> int: ...  # PTTL: -2 no key, -1 no expiry
     def hget(self, key: bytes, field: bytes) -> bytes | None: ...
     def hgetall(self, key: bytes) -> dict[bytes, bytes]: ...

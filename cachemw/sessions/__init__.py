@@ -1,0 +1,1 @@
+"""Sessions that live in the store: no lost updates, and ASVS 5 by default."""

@@ -11,11 +11,12 @@
 What every implementation keeps (`cachemw.testing.check_store` is this text as a program):
 
 *Eager.* A verb starts at the call, not at the `await`: verbs called one after another without an
-await in between travel together, in one write.
+await in between travel together, in one write. They may be carried out in any order when one of
+them is large (128 KiB or more); await it before the next that depends on it.
 
-*Bounded.* A verb ends within the store's deadline, with its result or with `StoreUnavailable`,
-which is the only exception. After that exception nobody knows whether the step was carried out.
-No verb is ever sent a second time on its own account.
+*Bounded.* A verb ends within the store's deadline, large ones within five times that, with its
+result or with `StoreUnavailable`, which is the only exception. After that exception nobody knows
+whether the step was carried out. No verb is ever sent a second time on its own account.
 
 *Cancellable.* Whoever stops waiting disturbs nobody else; the step itself may still happen.
 
@@ -36,10 +37,10 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from cachemw.errors import ConfigurationError
-from cachemw.scripts import Reply, Script
+from cachemw.scripts import SEAL, Reply, Script
 
 T = TypeVar("T")
-MARK = 8  # bytes of key digest in front of every value
+LONGEST = 1 << 53  # milliseconds: more is refused by servers, and reached by nobody
 
 
 class Store(ABC):
@@ -54,7 +55,10 @@ class Store(ABC):
 
     @abstractmethod
     def set(self, key: bytes, value: bytes, *, ttl: int) -> Awaitable[None]:
-        """Write `value`, whatever was there before; it is gone after `ttl` milliseconds (>= 1)."""
+        """Write `value`, whatever was there before; it is gone after `ttl` milliseconds.
+
+        A `ttl` below 1 counts as 1: what has come to its end must not stay, nor fail.
+        """
 
     @abstractmethod
     def delete(self, keys: Sequence[bytes]) -> Awaitable[int]:
@@ -65,7 +69,7 @@ class Store(ABC):
         """Run `script` as one indivisible step. `keys` is not empty and shares one hash tag.
 
         A value that `get_many` is to read later must be written `sealed`, and one that was
-        written by `set` must be `unsealed` when a script hands it out.
+        written by `set` begins with its mark (`scripts.SEAL` bytes) when a script reads it.
         """
 
     @abstractmethod
@@ -93,7 +97,7 @@ class Store(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Let go of every connection of this event loop. Verbs raise `StoreUnavailable` after it."""
+        """Let go of this event loop's connections. From then on verbs raise `StoreUnavailable`."""
 
     async def get(self, key: bytes) -> bytes | None:
         """The value of one key."""
@@ -102,7 +106,7 @@ class Store(ABC):
 
 def mark_of(key: bytes) -> bytes:
     """The digest of a key that every value stored under it begins with."""
-    return blake2b(key, digest_size=MARK).digest()
+    return blake2b(key, digest_size=SEAL).digest()
 
 
 def seal(key: bytes, value: bytes) -> bytes:
@@ -112,7 +116,12 @@ def seal(key: bytes, value: bytes) -> bytes:
 
 def unseal(key: bytes, stored: bytes) -> bytes | None:
     """The value inside `stored`, or None when it was not sealed under `key`."""
-    return stored[MARK:] if stored[:MARK] == mark_of(key) else None
+    return stored[SEAL:] if stored[:SEAL] == mark_of(key) else None
+
+
+def lifetime(ttl: int) -> int:
+    """A time to live that every server accepts."""
+    return min(max(1, ttl), LONGEST)
 
 
 def escape_pattern(literal: bytes) -> bytes:

@@ -12,11 +12,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cachemw.scripts import Keyspace, Reply, Script
+from cachemw.scripts import Keyspace, Reply, Script, WrongType
 
 CLOCK_KEY = b"{clock}"
-CLOCK_LIVES = b"604800000"  # a week, in milliseconds
+CLOCK_LIVES = 7 * 86_400_000  # milliseconds
+CREDIBLE = 9 * 10**15  # a reading beyond this (the year 2255) is somebody's garbage
 REANCHOR_AFTER = 10.0  # seconds; a steady clock that drifts 200 ppm is 2 ms off by then
+ASK_AGAIN_AFTER = 1.0  # seconds without an answer
 DRIFT = 0.0002
 JUMP = 0.25  # seconds of disagreement that drift and the network cannot explain
 
@@ -25,9 +27,13 @@ def _next_time(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes])
     """The twin of time.lua."""
     t = keyspace.time()
     last, offset = 0, 0
-    kept = re.fullmatch(rb"(\d+) (\d+)", keyspace.get(keys[0]) or b"")
-    if kept:
+    try:
+        kept = re.fullmatch(rb"([0-9]+) ([0-9]+)", (keyspace.get(keys[0]) or b"")[:34])
+    except WrongType:
+        kept = None
+    if kept and len(kept[0]) <= 33 and int(kept[1]) < CREDIBLE and int(kept[2]) < CREDIBLE:
         last, offset = int(kept[1]), int(kept[2])
+    last = max(last, int(args[1]))
     if t > last:
         offset = 0
     elif t + offset <= last:
@@ -40,6 +46,18 @@ def _next_time(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes])
 TIME = Script.load("cachemw.stores", "time", _next_time)
 
 
+def time_args(seen: int) -> tuple[bytes, bytes]:
+    """The arguments of `TIME` for somebody who has seen the reading `seen`, or none (0)."""
+    return b"%d" % CLOCK_LIVES, b"%d" % seen
+
+
+def time_of(reply: Reply) -> int:
+    """The reading in a reply of `TIME`."""
+    if not isinstance(reply, bytes):
+        raise ValueError(f"no reading of a clock: {reply!r}")
+    return int(reply)
+
+
 @dataclass(slots=True)
 class ServerClock:
     """An estimate of the fleet's clock, in microseconds."""
@@ -47,6 +65,8 @@ class ServerClock:
     anchor: int = 0  # a reading
     at: float = 0.0  # the local instant it stands for
     error: float = 0.0  # half of what the reading took, in seconds
+    seen: int = 0  # the latest of all readings
+    asked: float = -ASK_AGAIN_AFTER
     jumps: int = 0
 
     @property
@@ -57,14 +77,18 @@ class ServerClock:
         return self.anchor + int((local - self.at) * 1_000_000)
 
     def wants_reading(self, local: float) -> bool:
-        return not self.is_known or local - self.at > REANCHOR_AFTER
+        """Whether somebody should take a reading now, and nobody is about to."""
+        is_due = not self.is_known or local - self.at > REANCHOR_AFTER
+        return is_due and local - self.asked >= ASK_AGAIN_AFTER
 
     def read(self, reading: int, sent: float, received: float) -> None:
         """Take a reading into account: a better one or a later one wins, and a jump always."""
+        self.seen = max(self.seen, reading)
         middle, error = (sent + received) / 2, (received - sent) / 2
         off_by = abs(self.now(middle) - reading) / 1_000_000
         has_jumped = self.is_known and off_by > JUMP + error + self.error
         is_better = error <= self.error + (received - self.at) * DRIFT
-        if has_jumped or is_better or self.wants_reading(received):
+        is_stale = received - self.at > REANCHOR_AFTER
+        if not self.is_known or has_jumped or is_better or is_stale:
             self.anchor, self.at, self.error = reading, middle, error
             self.jumps += has_jumped

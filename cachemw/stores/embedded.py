@@ -117,6 +117,7 @@ class EmbeddedServer:
             *("--maxmemory", maxmemory, "--maxmemory-policy", policy, *options),
         ]
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._owner = 0
         self._directory = ""
         self.pid = 0
 
@@ -130,8 +131,11 @@ class EmbeddedServer:
 
         This blocks for some 30 ms, which is why it belongs to the start of an application.
         """
+        if self._supervisor is not None:
+            return self
         command = [str(self._program or find_server()), *self._options]
         arguments = ["sh", "-c", _SUPERVISOR, "cachemw-embedded", _short_directory(), *command]
+        self._owner, self.pid = os.getpid(), 0
         output, write_end = os.pipe()
         try:
             self._supervisor = subprocess.Popen(
@@ -156,8 +160,12 @@ class EmbeddedServer:
         return self
 
     def stop(self) -> None:
-        """End the server and remove its directory; returns when both are gone."""
-        if (supervisor := self._supervisor) is None:
+        """End the server and remove its directory; returns when both are gone.
+
+        In a process that was forked off it does nothing: the server is its parent's to stop.
+        """
+        supervisor = self._supervisor
+        if supervisor is None or self._owner != os.getpid():
             return
         self._supervisor = None
         assert supervisor.stdin is not None
@@ -180,19 +188,16 @@ class EmbeddedServer:
     def _wait_until_it_answers(self, output: int, deadline: float) -> None:
         log = b""
         give_up = time.monotonic() + deadline
-        while True:
+        while not (self.pid and _answers(f"{self._directory}/s")):
             readable, _, _ = select.select([output], [], [], 0.002)
             said = os.read(output, 65536) if readable else None
-            log += said or b""
-            ended = said == b""
-            if ended or time.monotonic() > give_up:
+            if said == b"" or time.monotonic() > give_up:
                 last_words = log.decode(errors="replace").strip()
                 raise ConfigurationError(f"the embedded server did not start: {last_words}")
-            if log.count(b"\n") >= 2 and not self.pid:
-                directory, pid = log.split(b"\n")[:2]
+            log += said or b""
+            if not self.pid and log.count(b"\n") >= 2:
+                directory, pid, log = log.split(b"\n", 2)
                 self._directory, self.pid = os.fsdecode(directory), int(pid)
-            if self.pid and _answers(f"{self._directory}/s"):
-                return
 
 
 def _short_directory() -> str:

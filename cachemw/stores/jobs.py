@@ -8,22 +8,22 @@ because a refused command was not carried out.
 """
 
 import asyncio
-import itertools
-import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import sha1
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import hiredis
 
 from cachemw.errors import StoreUnavailable
 from cachemw.scripts import Reply, Script
-from cachemw.stores.base import unseal
+from cachemw.stores.base import lifetime, unseal
 from cachemw.stores.lane import Desync, packed
 
 T = TypeVar("T")
-LARGE = 128 * 1024  # commands of this size or more travel beside the lane
+LARGE = 128 * 1024  # commands and values of this size or more travel beside the lane
 HOPS = 10  # how often a job may be sent on, while a cluster rearranges itself
+RESEND = "RESEND"  # our own refusal: the same server, please, with another command
 
 Reroute = Callable[["Command[Any]", str], bool]
 
@@ -71,12 +71,12 @@ class Command(Generic[T]):
 class Read(Command[list[bytes | None]]):
     """Values of keys. On a single server it travels within the turn's common MGET."""
 
-    __slots__ = ("keys", "note_large")
+    __slots__ = ("keys", "recall")
 
-    def __init__(self, keys: Sequence[bytes], note_large: Callable[[bytes], None], large: bool):
-        super().__init__(keys[0], b"", is_large=large)
+    def __init__(self, keys: Sequence[bytes], recall: "Recall") -> None:
+        super().__init__(keys[0], b"", is_large=recall.any_large(keys))
         self.keys = keys
-        self.note_large = note_large
+        self.recall = recall
 
     def pack(self) -> "Read":
         """Make it a command of its own."""
@@ -87,28 +87,34 @@ class Read(Command[list[bytes | None]]):
         if isinstance(reply, hiredis.ReplyError):
             self.refused(str(reply))
             return
-        if not isinstance(reply, list) or len(reply) != len(self.keys):
+        keys = self.keys
+        if not isinstance(reply, list) or len(cast("list[object]", reply)) != len(keys):
             raise Desync("an MGET of another length")
-        values = [self._proven(key, stored) for key, stored in zip(self.keys, reply, strict=True)]
+        values: list[bytes | None] = []
+        doubt = False
+        for key, stored in zip(keys, cast("list[Any]", reply), strict=True):
+            value: bytes | None = None
+            if stored is not None:
+                value = unseal(key, stored)
+                if value is None:
+                    doubt = not self.recall.is_old_garbage(key, stored) or doubt
+                elif len(stored) >= LARGE:
+                    self.recall.note_large(key)
+            values.append(value)
+        # Corrupt at rest, or the answer to another question: the first time both look the same. The
+        # reader has a miss either way; the connection is not trusted on.
         self.resolve(values)
-        if values.count(None) != reply.count(None):
-            # Corrupt at rest, or the answer to another question: from here both look the same. The
-            # reader has a miss, and will write something better; the connection is not trusted on.
-            raise Desync(f"a value that does not belong to any of {list(self.keys)!r}")
-
-    def _proven(self, key: bytes, stored: Any) -> bytes | None:
-        if not isinstance(stored, bytes):
-            return None
-        if len(stored) >= LARGE:
-            self.note_large(key)
-        return unseal(key, stored)
+        if doubt:
+            raise Desync("a value that does not belong to its key")
 
 
 class Write(Command[None]):
     """SET, which answers OK and nothing else."""
 
+    __slots__ = ()
+
     def __init__(self, key: bytes, stored: bytes, ttl: int) -> None:
-        super().__init__(key, packed(("SET", key, stored, "PX", max(1, ttl))))
+        super().__init__(key, packed(("SET", key, stored, "PX", lifetime(ttl))))
 
     def read(self, reply: Any) -> None:
         if reply != b"OK":
@@ -117,6 +123,8 @@ class Write(Command[None]):
 
 class Delete(Command[int]):
     """UNLINK of keys of one slot, or of any keys on a single server."""
+
+    __slots__ = ()
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         super().__init__(keys[0], packed(("UNLINK", *keys)))
@@ -127,8 +135,30 @@ class Delete(Command[int]):
         return reply
 
 
+class Scan(Command[tuple[bytes, list[bytes]]]):
+    """One step of a walk over the keys that begin with a prefix."""
+
+    __slots__ = ("prefix",)
+
+    def __init__(self, cursor: bytes, prefix: bytes, match: bytes, count: int) -> None:
+        super().__init__(b"", packed(("SCAN", cursor, "MATCH", match, "COUNT", count)))
+        self.prefix = prefix
+
+    def read(self, reply: Any) -> tuple[bytes, list[bytes]]:
+        match reply:
+            case [bytes() as cursor, list() as found]:
+                keys = cast("list[bytes]", found)
+            case _:
+                raise Desync("a SCAN that was not answered by a cursor and keys")
+        if not all(key.startswith(self.prefix) for key in keys):
+            raise Desync("a SCAN that found what it was not looking for")
+        return cursor, [key[len(self.prefix) :] for key in keys]
+
+
 class Raw(Command[Any]):
-    """Any other command, for scans and for looking at the server."""
+    """Any other command, for looking at a server."""
+
+    __slots__ = ()
 
     def __init__(self, key: bytes, *parts: bytes | str | int) -> None:
         super().__init__(key, packed(parts))
@@ -142,11 +172,10 @@ class Run(Command[Reply]):
 
     __slots__ = ("args", "keys", "nonce", "script")
 
-    _nonces = itertools.count()
-
-    def __init__(self, script: "Wrapped", keys: Sequence[bytes], args: Sequence[bytes]) -> None:
-        self.script, self.keys, self.args = script, keys, args
-        self.nonce = b"%s-%x" % (_PROCESS, next(self._nonces))
+    def __init__(
+        self, script: "Wrapped", keys: Sequence[bytes], args: Sequence[bytes], nonce: bytes
+    ) -> None:
+        self.script, self.keys, self.args, self.nonce = script, keys, args, nonce
         super().__init__(keys[0], self._spelled("EVALSHA", script.sha))
 
     def _spelled(self, verb: str, what: str) -> bytes:
@@ -154,14 +183,22 @@ class Run(Command[Reply]):
 
     def refused(self, text: str) -> None:
         if text.startswith("NOSCRIPT"):
-            text = "RESEND"
+            text = RESEND
             self.command = self._spelled("EVAL", self.script.text)
         super().refused(text)
 
-    def read(self, reply: Any) -> Reply:
-        if not isinstance(reply, list) or not reply or reply[0] != self.nonce:
-            raise Desync(f"the reply of {self.script.name} without its nonce")
-        return reply[1] if len(reply) > 1 else None  # Lua drops a trailing nil
+    def accept(self, reply: Any) -> None:
+        match reply:
+            case [self.nonce]:  # Lua drops a trailing nil
+                self.resolve(None)
+            case [self.nonce, hiredis.ReplyError() as error]:  # a pcall's, handed out
+                self.fail(StoreUnavailable("refused", str(error)))
+            case [self.nonce, result]:
+                self.resolve(result)
+            case hiredis.ReplyError():
+                self.refused(str(reply))
+            case _:
+                raise Desync(f"the reply of {self.script.name} without its nonce")
 
 
 class Wrapped:
@@ -174,9 +211,35 @@ class Wrapped:
         self.text = (
             "local nonce = table.remove(ARGV)\n"
             f"local function body()\n{script.lua}\nend\n"
-            "return {nonce, body()}"
+            "return {nonce, (body())}"
         )
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-_PROCESS = os.urandom(6).hex().encode()
+class Recall:
+    """What a process remembers of some keys: that their values are large, or garbage."""
+
+    def __init__(self, most: int = 1024) -> None:
+        self._most = most
+        self._large: OrderedDict[bytes, None] = OrderedDict()
+        self._garbage: OrderedDict[bytes, int] = OrderedDict()
+
+    def note_large(self, key: bytes) -> None:
+        self._large[key] = None
+        if len(self._large) > self._most:
+            self._large.popitem(last=False)
+
+    def any_large(self, keys: Sequence[bytes]) -> bool:
+        return bool(self._large) and any(key in self._large for key in keys)
+
+    def is_old_garbage(self, key: bytes, stored: bytes) -> bool:
+        """Whether the very same was read before, over a connection that was dropped for it.
+
+        Then it is what the key holds, and no fault of the connection.
+        """
+        digest = hash(stored)
+        is_old = self._garbage.get(key) == digest
+        self._garbage[key] = digest
+        if len(self._garbage) > self._most:
+            self._garbage.popitem(last=False)
+        return is_old

@@ -1,19 +1,22 @@
 """A bounded keyspace in this process: what a script's twin works on instead of a server.
 
 It owns expiry and eviction, and refuses to know about event loops, seals or prefixes. There are no
-timers: expired keys go when they are touched, and a few of the oldest go with every write. Over
-its bounds the least recently used key goes first, as `allkeys-lru` does on a server.
+timers: expired keys go when they are touched, and a few of the oldest go whenever a step has ended.
+Over its bounds the least recently used key goes first, as `allkeys-lru` does on a server; and as
+there, never in the middle of a step.
 """
 
 import heapq
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cachemw.scripts import WrongType
+from cachemw.stores.glob import glob_to_regex
 
 OVERHEAD = 120  # bytes a key costs besides itself and its value, as measured on a 64-bit CPython
+FIELD_OVERHEAD = 64  # likewise for a field of a hash
+NEVER = 1 << 63
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class MemoryKeyspace:
         self._max_entries = max_entries
         self._items: OrderedDict[bytes, _Item] = OrderedDict()
         self._deadlines: list[tuple[int, bytes]] = []
+        self._endless: set[bytes] = set()  # written in this step, and not yet given an expiry
         self.bytes = 0
         self.evicted = 0
 
@@ -39,7 +43,7 @@ class MemoryKeyspace:
         return len(self._items)
 
     def time(self) -> int:
-        return int(self._clock() * 1_000_000)
+        return round(self._clock() * 1_000_000)
 
     # --- strings
 
@@ -52,6 +56,8 @@ class MemoryKeyspace:
         return item.value
 
     def set(self, key: bytes, value: bytes, ttl: int) -> None:
+        if ttl <= 0:
+            raise ValueError("SET with an expiry of 0 or less, which a server refuses")
         self._put(key, value, self.time() + ttl * 1000)
 
     def replace(self, key: bytes, value: bytes) -> None:
@@ -71,13 +77,13 @@ class MemoryKeyspace:
         return len(self._hash(key))
 
     def hset(self, key: bytes, fields: dict[bytes, bytes]) -> None:
-        """Write fields. A new hash lives for a minute unless `expire` says otherwise at once."""
-        item = self._find(key)
-        expires = item.expires if item else self.time() + 60_000_000
-        self._put(key, {**self._hash(key), **fields}, expires)
+        if not fields:
+            raise ValueError("HSET without fields, which a server refuses")
+        before, item = self._hash(key), self._items.get(key)
+        self._put(key, {**before, **fields}, item.expires if item else NEVER)
 
     def hdel(self, key: bytes, fields: Sequence[bytes]) -> int:
-        item, before = self._find(key), self._hash(key)
+        before, item = self._hash(key), self._items.get(key)
         after = {field: value for field, value in before.items() if field not in fields}
         if item is not None and after:
             self._put(key, after, item.expires)
@@ -102,26 +108,49 @@ class MemoryKeyspace:
         if ttl <= 0:
             self._drop(key)
         else:
-            item.expires = self.time() + ttl * 1000
-            self._note_deadline(key, item.expires)
+            self._due(key, item, self.time() + ttl * 1000)
         return True
 
     def ttl(self, key: bytes) -> int:
-        """Milliseconds left, -2 without the key. Rounded up: a key that lives has one at least."""
+        """Milliseconds left, -1 without an end, -2 without the key. Rounded up: one at least."""
         item = self._find(key)
-        return -2 if item is None else -((self.time() - item.expires) // 1000)
+        if item is None:
+            return -2
+        return -1 if item.expires == NEVER else -((self.time() - item.expires) // 1000)
 
     def matching(self, pattern: bytes) -> Iterator[bytes]:
-        """Living keys that match a glob, in which a backslash makes the next character plain."""
-        regex = re.compile(_glob_to_regex(pattern), re.DOTALL)
+        """Living keys that match a glob pattern."""
+        regex = glob_to_regex(pattern)
         for key in list(self._items):
             if regex.fullmatch(key) and self._find(key, touch=False) is not None:
                 yield key
 
-    def clear(self) -> None:
-        self._items.clear()
-        self._deadlines.clear()
-        self.bytes = 0
+    # --- between steps
+
+    def settle(self) -> list[bytes]:
+        """End a step: expire and evict. Answers the keys that it left without an expiry."""
+        self._sweep()
+        while self.bytes > self._max_bytes or len(self._items) > self._max_entries:
+            self._drop(self._victim())
+            self.evicted += 1
+        endless = list(self._endless)
+        for key in endless:
+            self._drop(key)
+        return endless
+
+    def _victim(self) -> bytes:
+        """The key to evict: what was written last if it is too large for us, else the oldest."""
+        newest = next(reversed(self._items))
+        if self._items[newest].size > self._max_bytes:
+            return newest
+        return next(iter(self._items))
+
+    def _sweep(self, most: int = 8) -> None:
+        now = self.time()
+        while most and self._deadlines and self._deadlines[0][0] <= now:
+            _, key = heapq.heappop(self._deadlines)
+            self._find(key, touch=False)
+            most -= 1
 
     # --- bookkeeping
 
@@ -146,71 +175,31 @@ class MemoryKeyspace:
 
     def _put(self, key: bytes, value: bytes | dict[bytes, bytes], expires: int) -> None:
         self._drop(key)
-        size = OVERHEAD + len(key) + _size_of(value)
-        self._items[key] = _Item(value, expires, size)
-        self.bytes += size
-        self._note_deadline(key, expires)
-        self._sweep()
-        while self._items and (
-            self.bytes > self._max_bytes or len(self._items) > self._max_entries
-        ):
-            self._drop(next(iter(self._items)))
-            self.evicted += 1
+        item = _Item(value, expires, OVERHEAD + len(key) + _size_of(value))
+        self._items[key] = item
+        self.bytes += item.size
+        self._due(key, item, expires)
 
     def _drop(self, key: bytes) -> None:
         item = self._items.pop(key, None)
         if item is not None:
             self.bytes -= item.size
+            self._endless.discard(key)
 
-    def _note_deadline(self, key: bytes, expires: int) -> None:
+    def _due(self, key: bytes, item: _Item, expires: int) -> None:
+        item.expires = expires
+        if expires == NEVER:
+            self._endless.add(key)
+            return
+        self._endless.discard(key)
         heapq.heappush(self._deadlines, (expires, key))
         if len(self._deadlines) > 2 * len(self._items) + 64:  # mostly of rewritten keys by now
             self._deadlines = [(item.expires, key) for key, item in self._items.items()]
             heapq.heapify(self._deadlines)
 
-    def _sweep(self, most: int = 8) -> None:
-        now = self.time()
-        while most and self._deadlines and self._deadlines[0][0] <= now:
-            _, key = heapq.heappop(self._deadlines)
-            self._find(key, touch=False)
-            most -= 1
-
 
 def _size_of(value: bytes | dict[bytes, bytes]) -> int:
     if isinstance(value, dict):
-        return sum(len(field) + len(content) + 64 for field, content in value.items())
+        fields = value.items()
+        return sum(len(field) + len(content) + FIELD_OVERHEAD for field, content in fields)
     return len(value)
-
-
-def _glob_to_regex(pattern: bytes) -> bytes:
-    """Redis's glob as a regular expression. Classes in brackets follow fnmatch's spelling."""
-    out = bytearray()
-    at = 0
-    while at < len(pattern):
-        char = pattern[at : at + 1]
-        if char == b"\\" and at + 1 < len(pattern):
-            out += re.escape(pattern[at + 1 : at + 2])
-            at += 2
-            continue
-        end = pattern.find(b"]", at + 1) if char == b"[" else at
-        piece = pattern[at : max(end, at) + 1].replace(b"[^", b"[!", 1)
-        out += _translated(piece)
-        at += len(piece)
-    return bytes(out)
-
-
-def _translated(piece: bytes) -> bytes:
-    if piece == b"*":
-        return b".*"
-    if piece == b"?":
-        return b"."
-    if piece[:1] == b"[" and piece[-1:] == b"]" and len(piece) > 2:
-        body = piece[1:-1]
-        negated = body[:1] == b"!"
-        return (
-            b"["
-            + (b"^" if negated else b"")
-            + re.escape(body.lstrip(b"!")).replace(b"\\-", b"-")
-            + b"]"
-        )
-    return re.escape(piece)

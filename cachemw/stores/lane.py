@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -27,13 +27,14 @@ from cachemw.stores.wire import Dial, adopt, release
 logger = logging.getLogger("cachemw.store")
 
 _MORE: Any = object()  # hiredis returns this when a reply is not complete yet
-LATE = 0.02  # a timer this late tells of a blocked loop, not of a slow server
+LATE = 0.02  # seconds; a timer this late tells of a blocked loop, not of a slow server
+MOST_WAITING = 20_000  # jobs
+MOST_UNSENT = 64 * 1024 * 1024  # bytes that the server has not taken from us yet
 
 
 def packed(parts: Sequence[bytes | str | int]) -> bytes:
     """A command as it goes over the wire."""
-    command: bytes = hiredis.pack_command(tuple(parts))  # type: ignore[arg-type]
-    return command
+    return cast(bytes, hiredis.pack_command(tuple(parts)))  # type: ignore[arg-type, redundant-cast]
 
 
 class Desync(Exception):
@@ -63,13 +64,11 @@ class ReadJob(Job, Protocol):
 class Lane(asyncio.Protocol):
     """A pipelined connection that mends itself. All methods belong to one event loop."""
 
-    def __init__(
-        self, dial: Dial, breaker: Breaker, *, deadline: float, max_waiting: int = 20_000
-    ) -> None:
+    def __init__(self, dial: Dial, breaker: Breaker, *, deadline: float, name: str = "") -> None:
+        self.name = name
         self._dial = dial
         self._breaker = breaker
         self._deadline = deadline
-        self._max_waiting = max_waiting
         self._loop = asyncio.get_running_loop()
         self._turn: list[Job] = []  # submitted in this turn of the loop
         self._reads: list[ReadJob] = []  # likewise, to become one MGET
@@ -80,56 +79,70 @@ class Lane(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._reader: Any = None
         self._timer: asyncio.TimerHandle | None = None
+        self._probing: asyncio.TimerHandle | None = None
         self._flush_is_due = False
-        self._closed = False
+        self._is_full = False
+        self.is_closed = False
         self.connected_at = -1e9
         self.connects = 0
         self.desyncs = 0
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "up" if self._transport else "down"
-        return f"<Lane {state}, {len(self._waiting)} in flight, {len(self._queue)} queued>"
+        state = "closed" if self.is_closed else "up" if self._transport else "down"
+        return f"<Lane {self.name} {state}, {self.load} under way>"
+
+    @property
+    def load(self) -> int:
+        """How many jobs are under way."""
+        return len(self._waiting) + len(self._queue) + len(self._turn) + len(self._reads)
 
     # --- what callers do
 
-    def submit(self, job: Job) -> None:
-        """Send a command with this turn's others."""
-        if self._has_room(job):
-            self._turn.append(job)
+    def submit(self, *jobs: Job) -> None:
+        """Send commands with this turn's others, these next to each other."""
+        if self._has_room(jobs):
+            self._turn.extend(jobs)
             self._flush_soon()
 
     def submit_read(self, job: ReadJob) -> None:
         """Read keys together with this turn's other readers."""
-        if self._has_room(job):
+        if self._has_room((job,)):
             self._reads.append(job)
             self._flush_soon()
 
-    def probe(self) -> None:
-        """See whether the server is there, on nobody's time."""
-        if self._transport is None:
-            self._connect()
-
     def renew(self) -> None:
         """Connect again, because this server is no longer the right one; once a second at most."""
-        if self._transport is not None and self._loop.time() - self.connected_at > 1.0:
-            self._lose("connection", "connecting again")
+        self._loop.call_soon(self._renew)  # not amid the replies, one of which said so
 
     def close(self) -> None:
-        self._closed = True
+        self.is_closed = True
+        if self._probing is not None:
+            self._probing.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
         self._lose("closed", "the store was closed")
         self._fail_queue("closed", "the store was closed")
 
-    def _has_room(self, job: Job) -> bool:
-        if self._closed:
-            job.fail(StoreUnavailable("closed", "the store was closed"))
-            return False
-        crowd = len(self._waiting) + len(self._queue) + len(self._turn) + len(self._reads)
-        if crowd >= self._max_waiting:
-            job.fail(StoreUnavailable("overloaded", f"{self._max_waiting} calls are in flight"))
-            return False
-        return True
+    async def aclose(self) -> None:
+        """Close, and wait until nothing of it is left in the loop."""
+        self.close()
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
+
+    def _renew(self) -> None:
+        if self._transport is not None and self._loop.time() - self.connected_at > 1.0:
+            self._lose("connection", "connecting again")
+
+    def _has_room(self, jobs: Sequence[Job]) -> bool:
+        if self.is_closed:
+            refusal = "closed", "the store was closed"
+        elif self._is_full or self.load >= MOST_WAITING:
+            refusal = "overloaded", f"{self.load} calls are under way"
+        else:
+            return True
+        for job in jobs:
+            job.fail(StoreUnavailable(*refusal))
+        return False
 
     # --- writing
 
@@ -147,7 +160,8 @@ class Lane(asyncio.Protocol):
         # The deadline counts from here: that the loop was blocked between the call and the write
         # says nothing about the server. Waiting for a connection is part of it.
         now = self._loop.time()
-        self._queue.extend([(job, now + self._deadline) for job in turn])
+        due = now + self._deadline
+        self._queue.extend([(job, due) for job in turn])
         if not self._queue:
             return
         if self._transport is None:
@@ -157,6 +171,12 @@ class Lane(asyncio.Protocol):
             self._waiting.extend(self._queue)
             self._queue.clear()
         self._watch(now)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
 
     # --- reading
 
@@ -173,10 +193,11 @@ class Lane(asyncio.Protocol):
                 reply = reader.gets()
         except Exception as error:  # whatever it is, the next reply would go to the wrong job
             self.desyncs += 1
-            logger.warning("dropping a connection that is out of step: %r", error)
+            logger.warning("%s: dropping a connection that is out of step: %r", self.name, error)
             self._lose("desync", repr(error))
         else:
-            self._breaker.succeeded()
+            if self._breaker.succeeded():
+                logger.warning("%s answers again", self.name)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
@@ -185,7 +206,7 @@ class Lane(asyncio.Protocol):
     # --- connecting
 
     def _connect(self) -> None:
-        if self._connecting is None and not self._closed:
+        if self._connecting is None and not self.is_closed:
             self._connecting = self._loop.create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
@@ -193,18 +214,29 @@ class Lane(asyncio.Protocol):
             connection = await self._dial()
             self._reader = hiredis.Reader(notEnoughData=_MORE)
             self._transport = adopt(connection, self)
+        except StoreUnavailable as error:
+            self._note_failures(1)
+            self._fail_queue(error.reason, error.detail)
+        else:
             self._connection = connection
+            self._transport.set_write_buffer_limits(high=MOST_UNSENT)
+            self._is_full = False
             self.connected_at = self._loop.time()
             self.connects += 1
             # A handshake without credentials hears nothing from the server: only a PONG shows life.
-            deadline = self._queue[0][1] if self._queue else self.connected_at + self._deadline
-            self._queue.appendleft((_Ping(), deadline))
+            due = self._queue[0][1] if self._queue else self.connected_at + self._deadline
+            self._queue.appendleft((_Ping(), due))
             self._flush()
-        except StoreUnavailable as error:
-            self._breaker.failed(self._loop.time())
-            self._fail_queue(error.reason, error.detail)
         finally:
             self._connecting = None
+
+    def _probe(self) -> None:
+        """While the breaker is open, look for the server, on nobody's time."""
+        self._probing = None
+        if self._breaker.is_open and not self.is_closed:
+            if self._transport is None:
+                self._connect()
+            self._probing = self._loop.call_later(self._breaker.retry_after, self._probe)
 
     # --- giving up
 
@@ -231,8 +263,7 @@ class Lane(asyncio.Protocol):
             self._timer = self._loop.call_at(now + LATE / 2, self._check_deadline, True)
         else:
             detail = f"no answer within {self._deadline * 1000:.0f} ms"
-            for _ in range(len(self._waiting) + len(self._queue)):
-                self._breaker.failed(now)
+            self._note_failures(len(self._waiting) + len(self._queue))
             self._lose("timeout", detail)
             self._fail_queue("timeout", detail)
 
@@ -246,7 +277,7 @@ class Lane(asyncio.Protocol):
         for job, _ in waiting:
             job.fail(StoreUnavailable(reason, detail))
         if waiting and reason == "connection":
-            self._breaker.failed(self._loop.time())
+            self._note_failures(1)
 
     def _fail_queue(self, reason: str, detail: str) -> None:
         jobs = [*(job for job, _ in self._queue), *self._turn, *self._reads]
@@ -255,12 +286,20 @@ class Lane(asyncio.Protocol):
         for job in jobs:
             job.fail(StoreUnavailable(reason, detail))
 
+    def _note_failures(self, number: int) -> None:
+        now = self._loop.time()
+        for _ in range(min(number, self._breaker.failures)):
+            if self._breaker.failed(now):
+                logger.warning("%s does not answer; doing without it until it does", self.name)
+                self._probing = self._loop.call_later(self._breaker.retry_after, self._probe)
+
 
 class _Ping:
     command: bytes = packed(("PING",))
 
     def accept(self, reply: Any) -> None:
-        if reply != b"PONG" and not isinstance(reply, hiredis.ReplyError):
+        is_refused = isinstance(reply, hiredis.ReplyError)  # alive, though: LOADING, NOPERM, ...
+        if reply != b"PONG" and not is_refused:
             raise Desync("something else than PONG")
 
     def fail(self, error: StoreUnavailable) -> None:
@@ -285,12 +324,13 @@ class _CommonRead:
             for job in self._jobs:
                 job.accept(reply)
             return
-        if not isinstance(reply, list) or len(reply) != len(self._index):
+        values = cast("list[object]", reply)
+        if not isinstance(reply, list) or len(values) != len(self._index):
             raise Desync("an MGET of another length")
         desync: Desync | None = None
         for job in self._jobs:
             try:
-                job.accept([reply[self._index[key]] for key in job.keys])
+                job.accept([values[self._index[key]] for key in job.keys])
             except Desync as error:  # this one's trouble; the others' values prove themselves
                 desync = error
         if desync is not None:

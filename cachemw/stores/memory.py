@@ -6,15 +6,16 @@ Everything happens at the call, so every verb is atomic; a lock makes that true 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from threading import RLock
-from typing import Generic, Never, TypeVar
+from typing import Generic, TypeVar
 
-from cachemw.errors import StoreUnavailable
+from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import Reply, Script, WrongType
-from cachemw.stores.base import Store, demand_one_slot, seal, unseal
-from cachemw.stores.clock import CLOCK_KEY, CLOCK_LIVES, TIME
+from cachemw.stores.base import Store, demand_one_slot, lifetime, seal, unseal
+from cachemw.stores.clock import CLOCK_KEY, TIME, time_args, time_of
 from cachemw.stores.keyspace import MemoryKeyspace
 
 T = TypeVar("T")
+BATCH = 500  # keys that a scan hands out at once
 
 _WALL_MINUS_STEADY = time.time() - time.monotonic()
 
@@ -36,6 +37,7 @@ class MemoryStore(Store):
     ) -> None:
         self.keyspace = MemoryKeyspace(clock, max_bytes=max_bytes, max_entries=max_entries)
         self._lock = RLock()
+        self._last_time = 0
         self._closed = False
 
     def __repr__(self) -> str:
@@ -45,7 +47,7 @@ class MemoryStore(Store):
         return self._at_once(lambda: [self._read(key) for key in keys])
 
     def set(self, key: bytes, value: bytes, *, ttl: int) -> Awaitable[None]:
-        return self._at_once(lambda: self.keyspace.set(key, seal(key, value), ttl))
+        return self._at_once(lambda: self.keyspace.set(key, seal(key, value), lifetime(ttl)))
 
     def delete(self, keys: Sequence[bytes]) -> Awaitable[int]:
         return self._at_once(lambda: sum(self.keyspace.delete(key) for key in keys))
@@ -61,9 +63,9 @@ class MemoryStore(Store):
         return self.keyspace.time()
 
     async def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
-        batch = await self._at_once(lambda: list(self.keyspace.matching(pattern)))
-        for start in range(0, len(batch), 500):
-            yield batch[start : start + 500]
+        found = await self._at_once(lambda: list(self.keyspace.matching(pattern)))
+        for start in range(0, len(found), BATCH):
+            yield found[start : start + BATCH]
 
     def sealed(self, key: bytes, value: bytes) -> bytes:
         return seal(key, value)
@@ -82,31 +84,37 @@ class MemoryStore(Store):
         return None if stored is None else unseal(key, stored)
 
     def _next_time(self) -> int:
-        return int(TIME.twin(self.keyspace, (CLOCK_KEY,), (CLOCK_LIVES,)))  # type: ignore[arg-type]
+        self._last_time = time_of(
+            TIME.twin(self.keyspace, (CLOCK_KEY,), time_args(self._last_time))
+        )
+        return self._last_time
 
-    def _at_once(self, step: Callable[[], T]) -> "Awaitable[T]":
+    def _at_once(self, step: Callable[[], T]) -> "_Done[T]":
         if self._closed:
-            return _Refused()
+            return _Done(failure=StoreUnavailable("closed", "this store was closed"))
         with self._lock:
-            return _Done(step())
+            try:
+                result = step()
+            except WrongType as error:  # a server's script would have ended with this error, too
+                return _Done(failure=StoreUnavailable("refused", f"WRONGTYPE {error}"))
+            finally:
+                endless = self.keyspace.settle()
+            if endless:
+                raise ConfigurationError(f"a script left keys without an expiry: {endless!r}")
+        return _Done(result)
 
 
 class _Done(Generic[T]):
-    """An awaitable that has its result already: what a lane's future is to the other stores."""
+    """An awaitable that knows its end already: what a lane's future is to the other stores."""
 
-    __slots__ = ("_result",)
+    __slots__ = ("_failure", "_result")
 
-    def __init__(self, result: T) -> None:
+    def __init__(self, *result: T, failure: StoreUnavailable | None = None) -> None:
         self._result = result
+        self._failure = failure
 
     def __await__(self) -> Generator[None, None, T]:
-        return self._result
+        if self._failure is not None:
+            raise self._failure
+        return self._result[0]
         yield  # makes this a generator, one that never pauses
-
-
-class _Refused:
-    """What every verb of a closed store comes to."""
-
-    def __await__(self) -> Generator[None, None, Never]:
-        raise StoreUnavailable("closed", "this store was closed")
-        yield

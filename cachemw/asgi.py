@@ -1,0 +1,89 @@
+"""The only file that reads ASGI scopes and builds ASGI messages."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.types import Message, Receive, Scope, Send
+
+from cachemw.messages import Header, RequestHead, ResponseHead, first_of
+
+# Ways around plain body messages. A response that is to be kept must not take them.
+_SHORTCUTS = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+
+
+def head_of(scope: Scope) -> RequestHead:
+    """The request as it came over the wire."""
+    raw_path: bytes | None = scope.get("raw_path")
+    if raw_path is None:
+        raw_path = quote(scope["path"], safe="/:@!$&'()*+,;=-._~").encode("ascii")
+    headers = tuple(scope["headers"])
+    host = first_of(headers, b"host")
+    if host is None:
+        name, port = scope.get("server") or ("", None)
+        host = f"{name}:{port}".encode("latin-1", "replace")
+    return RequestHead(
+        method=scope["method"],
+        scheme=scope.get("scheme", "http"),
+        host=host,
+        path=raw_path.partition(b"?")[0],
+        query=scope.get("query_string", b""),
+        headers=headers,
+    )
+
+
+def response_head(message: Message) -> ResponseHead:
+    """The head that a `http.response.start` message carries."""
+    headers = ((bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ()))
+    return ResponseHead(message["status"], tuple(headers))
+
+
+def start_message(status: int, headers: Iterable[Header]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": list(headers)}
+
+
+def body_message(body: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def respond(send: Send, status: int, headers: Iterable[Header], body: bytes) -> None:
+    """Send a whole response."""
+    await send(start_message(status, headers))
+    await send(body_message(body))
+
+
+def plain_extensions(scope: Scope) -> dict[str, Any]:
+    """The extensions of a scope, without those by which a body would escape its keeper."""
+    extensions: Mapping[str, Any] = scope.get("extensions") or {}
+    return {name: value for name, value in extensions.items() if name not in _SHORTCUTS}
+
+
+async def read_body(receive: Receive, most: int) -> tuple[bytes, list[Message], bool]:
+    """The request's body, the messages it came in, and whether it was all of it.
+
+    Reading stops after `most` bytes, or when the client leaves.
+    """
+    messages: list[Message] = []
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        messages.append(message)
+        if message["type"] != "http.request":
+            return b"".join(parts), messages, False
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if not message.get("more_body", False):
+            return b"".join(parts), messages, True
+        if size > most:
+            return b"".join(parts), messages, False
+
+
+def replaying(messages: list[Message], receive: Receive) -> Receive:
+    """A `receive` that gives these messages first."""
+    waiting = list(messages)
+
+    async def replayed() -> Message:
+        return waiting.pop(0) if waiting else await receive()
+
+    return replayed

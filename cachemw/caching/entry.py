@@ -1,0 +1,184 @@
+"""What is kept under a key, and its bytes.
+
+    0         1      2       3            11         13        17
+    +---------+------+-------+------------+----------+---------+-----------+------ - - -
+    | version | kind | flags | generation | variants | length  | header    | body
+    +---------+------+-------+------------+----------+---------+-----------+------ - - -
+        1        1       1         8           2          4      `length`     the rest
+
+    kind `E`  an entry: a response, complete
+    kind `V`  a signpost: the resource varies; which fields select, and how many variants there are
+    kind `R`  a refusal: the last response could not be stored, so nobody is to wait for the next
+
+What scripts on the server read or write stands at a fixed place; all else is MessagePack in the
+header. A variant is valid only under a signpost of its own generation, so that forgetting the
+signpost forgets all variants. Bytes that are not exactly this are `UnreadableEntry`: a miss.
+
+Times are microseconds on the fleet's clock, spans are seconds.
+"""
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import msgspec
+
+from cachemw.caching.freshness import Lifetime, current_age
+from cachemw.caching.reasons import Reason
+from cachemw.errors import UnreadableEntry
+from cachemw.messages import Headers, ResponseHead
+
+VERSION = 1
+FIXED = 17
+SOFT = 1  # flag: marked stale by a purge of its URL
+DEFLATED = 2  # flag: the body is compressed
+NO_GENERATION = bytes(8)
+WORTH_DEFLATING = 1024  # bytes; below, the time is better spent elsewhere
+
+_ENTRY, _SIGNPOST, _REFUSAL = b"EVR"
+
+
+class EntryHeader(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Everything about a response but its body."""
+
+    status: int
+    headers: Headers
+    born: int
+    """When its making began: what was purged later than this is not in it."""
+    received: int
+    """When its head arrived."""
+    initial_age: float
+    fresh: float
+    stale_while_revalidate: float
+    stale_if_error: float
+    may_be_stale: bool
+    immutable: bool
+    tags: tuple[bytes, ...]
+    took: float
+    """How long the app needed for it."""
+    has_own_etag: bool
+    """Whether the app can be asked about its ETag; ours means nothing to it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored response, and how it may be used."""
+
+    header: EntryHeader
+    body: bytes
+    is_soft: bool = False
+    generation: bytes = NO_GENERATION
+
+    @cached_property
+    def head(self) -> ResponseHead:
+        return ResponseHead(self.header.status, self.header.headers)
+
+    @cached_property
+    def lifetime(self) -> Lifetime:
+        header = self.header
+        return Lifetime(
+            fresh=header.fresh,
+            stale_while_revalidate=header.stale_while_revalidate,
+            stale_if_error=header.stale_if_error,
+            may_be_stale=header.may_be_stale,
+            immutable=header.immutable,
+        )
+
+    def age(self, now: int) -> float:
+        return current_age(
+            self.header.initial_age, received=self.header.received / 1e6, now=now / 1e6
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Signpost:
+    """Stands in the place of an entry whose resource varies."""
+
+    fields: tuple[bytes, ...]
+    generation: bytes
+    variants: int = 0
+    softened: bytes = b""
+    """The generation of variants that a soft purge of the URL has made stale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Stands in the place of an entry that could not be stored."""
+
+    reason: Reason
+
+
+Record: TypeAlias = Entry | Signpost | Refusal
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_entry = msgspec.msgpack.Decoder(EntryHeader).decode
+_decode_fields = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
+_decode_reason = msgspec.msgpack.Decoder(str).decode
+
+
+def pack(record: Record, *, deflate: bool = False) -> bytes:
+    """The bytes of a record."""
+    match record:
+        case Entry(header, body, is_soft, generation):
+            flags = SOFT if is_soft else 0
+            if deflate and len(body) >= WORTH_DEFLATING:
+                smaller = zlib.compress(body, 1)
+                if len(smaller) < 0.8 * len(body):
+                    flags, body = flags | DEFLATED, smaller
+            return _assembled(_ENTRY, flags, generation, 0, _encode(header), body)
+        case Signpost(fields, generation, variants, softened):
+            return _assembled(_SIGNPOST, 0, generation, variants, _encode(fields), softened)
+        case Refusal(reason):
+            return _assembled(_REFUSAL, 0, NO_GENERATION, 0, _encode(reason.value), b"")
+
+
+def unpack(stored: bytes) -> Record:
+    """The record that bytes stand for; `UnreadableEntry` if they are not such bytes."""
+    if len(stored) < FIXED or stored[0] != VERSION:
+        raise UnreadableEntry(f"not an entry of version {VERSION}")
+    kind, flags, generation = stored[1], stored[2], stored[3:11]
+    end = FIXED + int.from_bytes(stored[13:17], "big")
+    if end > len(stored):
+        raise UnreadableEntry("the header is cut off")
+    header, body = stored[FIXED:end], stored[end:]
+    try:
+        if kind == _ENTRY:
+            if flags & DEFLATED:
+                body = _inflated(body)
+            return Entry(_decode_entry(header), body, bool(flags & SOFT), generation)
+        if kind == _SIGNPOST:
+            variants = int.from_bytes(stored[11:13], "big")
+            return Signpost(_decode_fields(header), generation, variants, body)
+        if kind == _REFUSAL:
+            return Refusal(Reason(_decode_reason(header)))
+    except (msgspec.MsgspecError, zlib.error, ValueError, RecursionError) as error:
+        raise UnreadableEntry(str(error)) from error
+    raise UnreadableEntry(f"no such kind of record: {kind}")
+
+
+MOST_INFLATED = 256 * 1024 * 1024
+
+
+def _inflated(body: bytes) -> bytes:
+    """The body, decompressed; a small one that wants to become huge is not ours."""
+    inflater = zlib.decompressobj()
+    result = inflater.decompress(body, MOST_INFLATED)
+    if not inflater.eof or inflater.unused_data:
+        raise UnreadableEntry("the compressed body is incomplete")
+    return result
+
+
+def _assembled(
+    kind: int, flags: int, generation: bytes, variants: int, header: bytes, body: bytes
+) -> bytes:
+    return b"".join(
+        (
+            bytes((VERSION, kind, flags)),
+            generation,
+            variants.to_bytes(2, "big"),
+            len(header).to_bytes(4, "big"),
+            header,
+            body,
+        )
+    )

@@ -1,0 +1,29 @@
+"""Groups of responses that are invalidated together (RFC 9875).
+
+`Cache-Groups` says which groups a response is in, `Cache-Group-Invalidation` which ones the
+response to an unsafe request has made invalid. Groups belong to one origin; keeping them apart is
+the affair of whoever makes keys of them. Invalidation by group does not go on to further groups.
+"""
+
+from cachemw.caching.fields import structured_list
+from cachemw.caching.invalidation import SAFE_METHODS
+from cachemw.messages import Headers, RequestHead, ResponseHead, lines_of
+
+
+def groups_of(headers: Headers) -> frozenset[str]:
+    """The groups a response is in."""
+    return _strings(headers, b"cache-groups")
+
+
+def groups_to_invalidate(request: RequestHead, response: ResponseHead) -> frozenset[str]:
+    """The groups a response declares invalid; none when the method was safe (RFC 9875 §3)."""
+    if request.method in SAFE_METHODS:
+        return frozenset()
+    return _strings(response.headers, b"cache-group-invalidation")
+
+
+def _strings(headers: Headers, name: bytes) -> frozenset[str]:
+    """A List of Strings. As RFC 9651 §4.2 has it, one wrong member spoils the field."""
+    members = structured_list(lines) if (lines := lines_of(headers, name)) else None
+    strings = [member for member in members or () if isinstance(member, str)]
+    return frozenset(strings) if members and len(strings) == len(members) else frozenset()

@@ -1,0 +1,89 @@
+"""Under which keys the parts of a resource are kept.
+
+The primary key is a digest of what names the resource: scheme, host, path and query as raw bytes,
+each behind its length so that no two resources run together, and a digest of the request's body
+where the policy caches such a method. A variant's key adds what selects it: header fields, named
+cookies, who is asking. All keys of a resource share a hash tag, so that one script can see them.
+
+    e:{primary}              an entry, a signpost to variants, or a refusal
+    e:{primary}:variant      an entry
+    l:{primary}              the leases of those who are filling it
+"""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from urllib.parse import unquote_to_bytes
+
+from cachemw.caching.policy import CachePolicy
+from cachemw.messages import RequestHead
+
+DIGEST = 16
+_HEX = 32
+
+
+def primary_key(request: RequestHead, policy: CachePolicy, body_digest: bytes = b"") -> bytes:
+    """The digest that names the resource, as hexadecimal bytes."""
+    method = b"GET" if request.method == "HEAD" else request.method.encode()
+    parts = (
+        method,
+        request.scheme.encode(),
+        request.host.lower(),
+        request.path,
+        canonical_query(request.query, policy),
+        body_digest,
+    )
+    return _digest(parts)
+
+
+def resource_key(scheme: str, host: bytes, path: bytes, query: bytes) -> bytes:
+    """The primary key of a GET of a URL whose policy lets every parameter count."""
+    return _digest((b"GET", scheme.encode(), host.lower(), path, sorted_query(query), b""))
+
+
+def record_key(primary: bytes, variant: bytes = b"") -> bytes:
+    return b"e:{%b}:%b" % (primary, variant) if variant else b"e:{%b}" % primary
+
+
+def lease_key(primary: bytes) -> bytes:
+    return b"l:{%b}" % primary
+
+
+def variant_key(selection: bytes, chosen: Iterable[bytes]) -> bytes:
+    """The digest that names a variant: the selecting fields, and what the policy adds to them."""
+    return _digest((selection, *chosen))
+
+
+def canonical_query(query: bytes, policy: CachePolicy) -> bytes:
+    """The parameters that count, in an order of their own: `b=2&a=1` is `a=1&b=2`.
+
+    Values are not touched and repeated names keep their order, since both may mean something.
+    """
+    if not query:
+        return b""
+    if policy.query is None and not policy.ignore_query:
+        return sorted_query(query)
+    kept = [pair for pair in query.split(b"&") if policy.keeps_query(_name_of(pair))]
+    return sorted_query(b"&".join(kept))
+
+
+def sorted_query(query: bytes) -> bytes:
+    if b"&" not in query:
+        return query
+    return b"&".join(sorted(query.split(b"&"), key=_raw_name))
+
+
+def _raw_name(pair: bytes) -> bytes:
+    return pair.partition(b"=")[0]
+
+
+def _name_of(pair: bytes) -> str:
+    name = _raw_name(pair).replace(b"+", b" ")
+    return unquote_to_bytes(name).decode("utf-8", "replace")
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
+    digest = blake2b(digest_size=DIGEST)
+    for part in parts:
+        digest.update(len(part).to_bytes(4, "big"))
+        digest.update(part)
+    return digest.hexdigest().encode()

@@ -1,0 +1,194 @@
+"""CacheMiddleware: finds the policy of a request and lets the request take its way.
+
+    request ── policy? ── admitted? ── key ── look up ── decide ─┬─ hit ───────── replay
+                 │            │                                  ├─ stale ─────── replay, refresh
+                 no           no                                 └─ miss ──────── fill, with others
+                 │            │
+                 app      app, with the reason in Cache-Status
+
+What happens from the key on is one request's `Exchange`. Here is what all requests share.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachemw.asgi import head_of, response_head
+from cachemw.caching.exchange import Exchange
+from cachemw.caching.flights import Flights
+from cachemw.caching.groups import groups_to_invalidate
+from cachemw.caching.invalidation import SAFE_METHODS, targets_to_invalidate
+from cachemw.caching.keeper import Keeper
+from cachemw.caching.keys import primary_key
+from cachemw.caching.marks import PurgesMark, policy_on, purges_on
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.reasons import Reason
+from cachemw.caching.rules import admit
+from cachemw.caching.shelf import Shelf
+from cachemw.caching.stamps import namespace_tag
+from cachemw.caching.status import Forward
+from cachemw.caching.tags import TagInputs, tag_bytes
+from cachemw.errors import StoreUnavailable
+from cachemw.messages import RequestHead, ResponseHead
+from cachemw.routes import Matched, Routes, RouteTable
+from cachemw.stores.base import Store
+
+logger = logging.getLogger("cachemw.cache")
+
+DRAIN = 5.0  # seconds that refreshes have to end when the app shuts down
+
+
+class CacheMiddleware:
+    """An RFC 9111 shared cache in front of an ASGI app.
+
+    `routes` maps Starlette paths, with methods in front if need be, to policies; the first match
+    wins, marks on the app's own routes come before, and `default` applies where nothing matches.
+    Nothing is cached unless a policy says so.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store,
+        routes: Mapping[str, CachePolicy] | None = None,
+        default: CachePolicy | None = None,
+    ) -> None:
+        self.app = app
+        self.store = store
+        table: Mapping[str, CachePolicy] = routes or {}
+        self.policies = RouteTable(Routes.of(table, default), policy_on)
+        self.purges = RouteTable[tuple[PurgesMark, ...]](Routes(), purges_on)
+        for pattern, policy in self.policies.routes.entries:
+            policy.tag_templates.demand_path(pattern.convertors, f"route {pattern.text!r}")
+        self.shelf = Shelf(store)
+        self.keeper = Keeper(store)
+        self.flights = Flights()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif scope["method"] not in SAFE_METHODS:
+            await self._change(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        matched = self._policy(scope, scope["method"])
+        if matched is None:
+            await self.app(scope, receive, send)
+            return
+        request = head_of(scope)
+        exchange = Exchange(
+            self.app,
+            self.store,
+            self.shelf,
+            self.keeper,
+            self.flights,
+            scope,
+            receive,
+            send,
+            request,
+            matched,
+        )
+        refused = admit(request, matched.policy)
+        if refused is None and "session" in scope and matched.policy.credentials == "bypass":
+            refused = Reason.SESSION
+        if refused is None:
+            await exchange.run()
+        else:
+            forward = Forward.METHOD if refused is Reason.METHOD else Forward.BYPASS
+            await exchange.bypass(refused, forward)
+
+    def _policy(self, scope: Scope, method: str) -> Matched[CachePolicy] | None:
+        path = _route_path(scope)
+        return self.policies.match(scope.get("app"), method, path, _host(scope))
+
+    # --- requests that change something
+
+    async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on an unsafe request, and invalidate what its success makes obsolete, before the
+        client hears of it: its next read must be fresh (§4.4)."""
+        matched = self._policy(scope, scope["method"])
+        if matched is not None and scope["method"] in matched.policy.methods:
+            await self._answer(scope, receive, send)  # a POST that is cached as if it were safe
+            return
+        marks = self.purges.match(scope.get("app"), scope["method"], _route_path(scope))
+        is_cached = self._policy(scope, "GET") is not None
+
+        async def purging(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._invalidate(scope, response_head(message), marks, is_cached)
+            await send(message)
+
+        await self.app(scope, receive, purging)
+
+    async def _invalidate(
+        self,
+        scope: Scope,
+        response: ResponseHead,
+        marks: Matched[tuple[PurgesMark, ...]] | None,
+        is_cached: bool,
+    ) -> None:
+        if not 200 <= response.status < 400:
+            return
+        request = head_of(scope)
+        hard = [tag_bytes(group) for group in sorted(groups_to_invalidate(request, response))]
+        soft: list[bytes] = []
+        inputs = TagInputs({**(marks.params if marks else {})}, request.query, request.headers)
+        for mark in marks.policy if marks else ():
+            tags = soft if mark.soft else hard
+            tags += mark.tags.render(inputs)
+            if mark.namespace:
+                tags.append(namespace_tag(mark.namespace))
+        targets = targets_to_invalidate(request, response)
+        try:
+            for path, query in targets:
+                await self._purge_target(request, path, query)
+            if hard:
+                await self.keeper.purge_tags(hard)
+            if soft:
+                await self.keeper.purge_tags(soft, soft=True)
+        except StoreUnavailable as error:
+            logger.error("a purge after %s %s was lost: %s", request.method, scope["path"], error)
+
+    async def _purge_target(self, request: RequestHead, path: bytes, query: bytes) -> None:
+        text = path.decode("latin-1")
+        matched = self.policies.match(None, "GET", text)
+        policy = matched.policy if matched else CachePolicy()
+        target = RequestHead("GET", request.scheme, request.host, path, query)
+        await self.keeper.purge_resource(primary_key(target, policy))
+
+    # --- the life of the app
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watching() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.store.open()
+                self.policies.resolve(scope.get("app"))  # a mark that is wrong fails here
+                self.purges.resolve(scope.get("app"))
+            elif message["type"] == "lifespan.shutdown":
+                await self.flights.drain(DRAIN)
+            return message
+
+        await self.app(scope, watching, send)
+        await self.store.aclose()
+
+
+def _route_path(scope: Scope) -> str:
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :] or "/"
+    return path
+
+
+def _host(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"host":
+            return bytes(value)
+    return b""

@@ -1,0 +1,49 @@
+"""What a request is about, in the terms of the store: its keys, its variant, its tags."""
+
+from dataclasses import dataclass
+
+from cachemw.caching.keys import lease_key, record_key, variant_key
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.vary import selection
+from cachemw.messages import RequestHead
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource as one request asks for it."""
+
+    request: RequestHead
+    policy: CachePolicy
+    primary: bytes
+    chosen: tuple[bytes, ...]
+    """What the policy adds to what selects a variant: named cookies, who is asking."""
+    tags: tuple[bytes, ...]
+    """The tags that every entry of it has: its route, its namespace, the policy's own."""
+
+    @property
+    def record(self) -> bytes:
+        return record_key(self.primary)
+
+    @property
+    def leases(self) -> bytes:
+        return lease_key(self.primary)
+
+    @property
+    def always_varies(self) -> bool:
+        return bool(self.chosen or self.policy.header_names)
+
+    def fields(self, vary: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
+        """The request fields that select: the response's, and the policy's."""
+        named = {name.encode() for name in self.policy.header_names}
+        return tuple(sorted(named.union(vary)))
+
+    def variant(self, fields: tuple[bytes, ...]) -> bytes:
+        """The digest of this request's variant under `fields`; empty when nothing varies."""
+        if not fields and not self.always_varies:
+            return b""
+        return variant_key(selection(fields, self.request.headers), self.chosen)
+
+    @property
+    def lot(self) -> float:
+        """This resource's share of the jitter, the same everywhere: in [0, 1)."""
+        return int(self.primary[:8], 16) / 2**32

@@ -1,0 +1,356 @@
+"""Every decision about whether a stored response may be used, or a new one kept, is made here.
+
+    admit    may this request be answered from the cache at all?
+    decide   what to do, given what is stored
+    judge    may the response that now begins be kept, and as what?
+
+Nothing here awaits, reads a clock, draws a random number or knows the store: those come in as
+arguments, and what goes out is one of a few frozen values that the middleware carries out.
+"""
+
+from dataclasses import dataclass, replace
+from math import log
+from typing import TypeAlias
+
+from cachemw.caching.cache_control import CacheControl, effective
+from cachemw.caching.credentials import credential_in, foreign_cookie_in
+from cachemw.caching.entry import Entry, EntryHeader
+from cachemw.caching.etags import etag_of
+from cachemw.caching.freshness import (
+    Lifetime,
+    Source,
+    initial_age,
+    is_fresh_enough,
+    lifetime_of,
+    may_replace_error,
+    may_revalidate_later,
+)
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.reasons import Reason
+from cachemw.caching.status import Forward
+from cachemw.caching.storing import is_worth_storing, may_store, stored_headers
+from cachemw.caching.vary import selecting_fields
+from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, without
+
+POLICY_STATUSES = frozenset({200, 203, 204, 300, 301, 308})
+"""What a policy's plain `ttl` applies to; other statuses need `ttl_by_status` or the origin."""
+
+KEPT_FOR_VALIDATION = 3600.0
+"""How long a response is kept that may be used only after the app has confirmed it."""
+
+_ENDLESS_TYPES = (b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc")
+
+
+# --- before the store
+
+
+def admit(request: RequestHead, policy: CachePolicy) -> Reason | None:
+    """Why this request passes the cache by, None when it does not."""
+    if request.method not in policy.methods:
+        return Reason.METHOD
+    for name, _ in request.headers:
+        # §4.3.2: these two are not for a cache to answer.
+        if name in (b"if-match", b"if-unmodified-since"):
+            return Reason.PRECONDITION
+        if name == b"upgrade":
+            return Reason.UPGRADE
+    if policy.credentials != "bypass":
+        return None
+    if credential_in(request.headers, policy):
+        return Reason.AUTHORIZATION
+    return Reason.COOKIE if foreign_cookie_in(request.headers, policy) else None
+
+
+# --- with what is stored
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look into the store came to."""
+
+    entry: Entry | None = None
+    is_soft: bool = False
+    """Marked stale by a purge."""
+    missing: Forward = Forward.URI_MISS
+    """Without an entry: in which way it is missing."""
+    detail: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Serve it; it is fresh, or as fresh as this client wants."""
+
+    entry: Entry
+    refresh: bool = False
+    detail: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaleHit:
+    """Serve it, and have it refreshed in the background."""
+
+    entry: Entry
+    detail: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """Ask the app first; the entry may be confirmed, or stand in for an error."""
+
+    entry: Entry
+    forward: Forward
+    detail: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Ask the app."""
+
+    forward: Forward
+    detail: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyIfCached:
+    """The client wants nothing but a stored response, and there is none (§5.2.1.7)."""
+
+
+Decision: TypeAlias = Hit | StaleHit | Validate | Miss | OnlyIfCached
+
+
+def decide(
+    found: Found, asked: CacheControl, policy: CachePolicy, *, now: int, luck: float
+) -> Decision:
+    """What to do. `asked` are the client's wishes, `luck` a random number in (0, 1]."""
+    entry = found.entry
+    if entry is None:
+        return OnlyIfCached() if asked.only_if_cached else Miss(found.missing, found.detail)
+    age, lifetime = entry.age(now), entry.lifetime
+    if found.is_soft:
+        # Purged softly: as if its lifetime had just ended.
+        lifetime = replace(lifetime, fresh=min(lifetime.fresh, age), immutable=False)
+    if is_fresh_enough(lifetime, age, asked):
+        is_late = age >= lifetime.fresh
+        refresh = not is_late and _is_due(policy, lifetime, age, entry.header.took, luck)
+        return Hit(entry, refresh, Reason.MAX_STALE if is_late else None)
+    if may_revalidate_later(lifetime, age, asked):
+        return StaleHit(entry, _why_stale(found))
+    if asked.only_if_cached:
+        return OnlyIfCached()
+    is_stale = age >= lifetime.fresh
+    if is_stale:
+        detail = _why_stale(found) if found.is_soft else None
+        return Validate(entry, Forward.STALE, detail)
+    why = Reason.REQUEST_NO_CACHE if asked.no_cache else Reason.REQUEST_FRESHNESS
+    return Validate(entry, Forward.REQUEST, why)
+
+
+def may_stand_in(entry: Entry, asked: CacheControl, now: int) -> bool:
+    """Whether an entry may be served in place of an error or of a long wait."""
+    return may_replace_error(entry.lifetime, entry.age(now), asked)
+
+
+def _why_stale(found: Found) -> Reason:
+    return Reason.SOFT_PURGED if found.is_soft else Reason.STALE_WHILE_REVALIDATE
+
+
+def _is_due(policy: CachePolicy, lifetime: Lifetime, age: float, took: float, luck: float) -> bool:
+    """Whether a fresh entry is to be refreshed ahead: late in its life, or by chance.
+
+    The chance grows towards the end and with what the entry took to make (XFetch), so that readers
+    of a costly entry do not all wait for the same instant.
+    """
+    begins = policy.refresh_age(lifetime.fresh)
+    if begins is None:
+        return False
+    return age >= begins or age - took * log(luck) >= lifetime.fresh
+
+
+# --- when a response begins
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The response may be kept."""
+
+    headers: Headers
+    """What is stored of its head, and what everybody gets who did not ask for it first."""
+    lifetime: Lifetime
+    initial_age: float
+    fields: tuple[bytes, ...]
+    """The request fields that select it."""
+
+    @property
+    def usable(self) -> float:
+        """For how many seconds from now it can serve for anything."""
+        left = self.lifetime.usable - self.initial_age
+        return left if self.lifetime.usable > 0 else KEPT_FOR_VALIDATION
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The response must not be kept."""
+
+    reason: Reason
+
+
+Verdict: TypeAlias = Keep | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the handler itself said about its response."""
+
+    ttl: float | None = None
+    skipped: bool = False
+    used_session: bool = False
+
+
+def judge(
+    request: RequestHead,
+    response: ResponseHead,
+    policy: CachePolicy,
+    wishes: Wishes,
+    *,
+    asked_at: float,
+    received: float,
+    lot: float = 0.0,
+) -> Verdict:
+    """Whether a response may be kept. `lot`, in [0, 1), is this key's share of the jitter."""
+    if wishes.used_session:
+        return Refuse(Reason.SESSION)
+    if wishes.skipped:
+        return Refuse(Reason.SKIPPED)
+    if _never_ends(response.headers):
+        return Refuse(Reason.STREAM)
+    given = _given(response, policy, wishes)
+    cc = effective(response.headers)
+    if policy.force and given is not None:
+        cc = _overruled(cc)
+    reason = may_store(
+        request,
+        response,
+        cc,
+        explicit=given is not None,
+        shared_credentials=policy.credentials in ("identity", "shared"),
+        methods=policy.methods,
+    )
+    if reason is not None:
+        return Refuse(reason)
+    length = first_of(response.headers, b"content-length")
+    if length is not None and length.isdigit() and int(length) > policy.max_body:
+        return Refuse(Reason.TOO_LARGE)
+    lifetime = _lifetime(response, cc, policy, wishes, given, received)
+    lifetime = replace(lifetime, fresh=lifetime.fresh * (1 - policy.jitter * lot))
+    asks_for_validation = cc.no_cache or cc.max_age == 0
+    worthless = not is_worth_storing(response, lifetime)
+    if worthless or (lifetime.usable <= 0 and not asks_for_validation):
+        return Refuse(Reason.NO_LIFETIME)
+    headers = _for_clients(stored_headers(response.headers, cc), policy, cc)
+    age = initial_age(response.headers, asked=asked_at, received=received)
+    keep = Keep(headers, lifetime, age, selecting_fields(response.headers))
+    return keep if keep.usable > 0 else Refuse(Reason.NO_LIFETIME)
+
+
+def entry_header(
+    keep: Keep,
+    status: int,
+    *,
+    born: int,
+    received: int,
+    tags: tuple[bytes, ...],
+    took: float,
+    has_own_etag: bool,
+) -> EntryHeader:
+    """What is stored of a response that may be kept."""
+    lifetime = keep.lifetime
+    return EntryHeader(
+        status=status,
+        headers=keep.headers,
+        born=born,
+        received=received,
+        initial_age=keep.initial_age,
+        fresh=lifetime.fresh,
+        stale_while_revalidate=lifetime.stale_while_revalidate,
+        stale_if_error=lifetime.stale_if_error,
+        may_be_stale=lifetime.may_be_stale,
+        immutable=lifetime.immutable,
+        tags=tags,
+        took=took,
+        has_own_etag=has_own_etag,
+    )
+
+
+def _given(response: ResponseHead, policy: CachePolicy, wishes: Wishes) -> float | None:
+    """The lifetime that the handler or the policy gives, in this order."""
+    if wishes.ttl is not None:
+        return wishes.ttl
+    named = any(status == response.status for status, _ in policy.ttl_by_status)
+    if named or response.status in POLICY_STATUSES:
+        return policy.lifetime(response)
+    return None
+
+
+def _overruled(cc: CacheControl) -> CacheControl:
+    """What is left of the origin's words when the policy's win (`force`)."""
+    return replace(
+        cc,
+        no_store=False,
+        no_cache=False,
+        private=False,
+        must_revalidate=False,
+        proxy_revalidate=False,
+        s_maxage=None,
+        max_age=None,
+    )
+
+
+def _lifetime(
+    response: ResponseHead,
+    cc: CacheControl,
+    policy: CachePolicy,
+    wishes: Wishes,
+    given: float | None,
+    received: float,
+) -> Lifetime:
+    lifetime = lifetime_of(response, cc, received=received)
+    origin_said_nothing = lifetime.source in (Source.NONE, Source.HEURISTIC)
+    if given is not None and (policy.force or wishes.ttl is not None or origin_said_nothing):
+        lifetime = replace(lifetime, fresh=given)
+    if not lifetime.may_be_stale:
+        return lifetime
+    later, errors = policy.stale_while_revalidate, policy.stale_if_error
+    if cc.stale_while_revalidate is None and later is not None:
+        lifetime = replace(lifetime, stale_while_revalidate=later)
+    if cc.stale_if_error is None and errors is not None:
+        lifetime = replace(lifetime, stale_if_error=errors)
+    return lifetime
+
+
+def _for_clients(headers: Headers, policy: CachePolicy, cc: CacheControl) -> Headers:
+    """What clients are told about keeping a response: by the origin if it spoke, else by us.
+
+    A browser's copy cannot be purged. So where only the policy made the response cacheable, it is
+    told to ask each time, which costs a 304, or to keep it for `browser_ttl`.
+    """
+    names = {name for name, _ in headers}
+    origin_spoke = b"cache-control" in names or b"expires" in names
+    if origin_spoke and not policy.force:
+        return headers
+    private = b"private, " if policy.credentials in ("identity", "shared") else b""
+    ttl = policy.browser_ttl
+    told = private + (b"no-cache" if ttl is None else b"max-age=%d" % ttl)
+    plain = without(headers, frozenset({b"cache-control", b"expires", b"pragma"}))
+    return (*plain, (b"cache-control", told))
+
+
+def _never_ends(headers: Headers) -> bool:
+    kind = (first_of(headers, b"content-type") or b"").lower()
+    return kind.startswith(_ENDLESS_TYPES) or first_of(headers, b"incremental") == b"?1"
+
+
+def can_be_asked_about(entry: Entry) -> bool:
+    """Whether the app may know whether an entry is still good: by a validator of its own."""
+    headers = entry.header.headers
+    has_tag = entry.header.has_own_etag and etag_of(headers) is not None
+    return has_tag or first_of(headers, b"last-modified") is not None

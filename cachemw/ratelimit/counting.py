@@ -1,0 +1,181 @@
+"""The two atomic steps of counting, as scripts: Lua for a server, Python for this process.
+
+Owns how a counter looks in the store. Refuses to know who is limited, or by which rule.
+
+    rl:{identity}:bucket:block     "1"                 lives as long as the block
+    rl:{identity}:bucket:f60000    "17"                lives to the end of its window (60 s)
+    rl:{identity}:bucket:s60000    "17 42"             count and previous; lives for two spans
+
+The identity is the hash tag, so that all limits of one client are one step even in a cluster,
+while clients spread over its nodes.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cachemw.ratelimit.limits import Limit
+from cachemw.ratelimit.window import Algorithm, Reading, has_room, rolled
+from cachemw.scripts import Keyspace, Reply, Script, WrongType
+
+_FIXED = re.compile(rb"(\d{1,15})")
+_SLIDING = re.compile(rb"(\d{1,15}) (\d{1,15})")
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where the hits of one identity under one rule are counted, and against which limits."""
+
+    tag: bytes
+    name: bytes
+    limits: tuple[Limit, ...]
+    algorithm: Algorithm = "fixed"
+
+    @property
+    def block_key(self) -> bytes:
+        return b"rl:{%b}:%b:block" % (self.tag, self.name)
+
+    @property
+    def counter_keys(self) -> list[bytes]:
+        start = b"rl:{%b}:%b:%b" % (self.tag, self.name, self.algorithm[:1].encode())
+        return [start + b"%d" % limit.span for limit in self.limits]
+
+    @property
+    def keys(self) -> list[bytes]:
+        return [self.block_key, *self.counter_keys]
+
+    def charge_args(self, cost: int, block: int) -> list[bytes]:
+        """The arguments of `CHARGE` that belong to `keys`. `block` is ms, 0 for no block."""
+        kind = self.algorithm.encode()
+        args = [b"block", b"%d" % len(self.limits), b"%d" % block, b"0"]
+        for limit in self.limits:
+            args += (kind, b"%d" % limit.quota, b"%d" % limit.span, b"%d" % cost)
+        return args
+
+    def adjust_args(self, change: int, latest: Sequence[int] | None = None) -> list[bytes]:
+        """The arguments of `ADJUST` that belong to `counter_keys`."""
+        kind = self.algorithm.encode()
+        args: list[bytes] = []
+        for limit, most in zip(self.limits, latest or [-1] * len(self.limits), strict=True):
+            args += (kind, b"%d" % change, b"%d" % limit.span, b"%d" % most)
+        return args
+
+
+def readings_of(reply: Reply) -> tuple[bool, list[Reading]]:
+    """What `CHARGE` returned: whether it was charged, and one reading for each key."""
+    match reply:
+        case [int(admitted), *rest]:
+            flat = [value for value in rest if isinstance(value, int)]
+            return bool(admitted), [Reading(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
+        case _:
+            raise TypeError(f"not a reply of the charge script: {reply!r}")
+
+
+def _charge(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    admitted = True
+    readings: list[Reading] = []
+    breached: set[int] = set()
+    block = 0
+    for index, key in enumerate(keys):
+        kind, quota, span, cost = _row(args, index)
+        if kind == b"block":
+            block = index
+            reading = _block(space, key)
+            admitted = admitted and not reading.count
+        else:
+            reading = (_fixed if kind == b"fixed" else _sliding)(space, key, span)
+            if not has_room(Limit(quota, span), reading, cost):
+                admitted = False
+                breached.add(block)
+        readings.append(reading)
+
+    reply: list[Reply] = [int(admitted)]
+    for index, (key, reading) in enumerate(zip(keys, readings, strict=True)):
+        kind, _, span, cost = _row(args, index)
+        count, left = reading.count, reading.left
+        if kind == b"block":
+            if index in breached and not count and span:
+                space.set(key, b"1", span)
+                count, left = 1, span
+        elif admitted and cost:
+            count += cost
+            if kind == b"sliding":
+                space.set(key, b"%d %d" % (count, reading.previous), max(1, left) + span)
+            elif count == cost:
+                space.set(key, b"%d" % count, max(1, left))
+            else:
+                space.replace(key, b"%d" % count)
+        reply += (count, reading.previous, left)
+    return reply
+
+
+def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    changed = 0
+    for index, key in enumerate(keys):
+        kind, change, span, latest = _row(args, index)
+        if kind == b"block":
+            space.set(key, b"1", span)
+            changed += 1
+            continue
+        reading = (_fixed if kind == b"fixed" else _sliding)(space, key, span)
+        in_charged_window = latest < 0 or reading.left <= latest
+        count, previous = reading.count, reading.previous
+        if in_charged_window:
+            count = max(0, count + change)
+        elif kind == b"sliding":  # the charged window has become the previous one
+            previous = max(0, previous + change)
+        if (count, previous) == (reading.count, reading.previous):
+            continue
+        if kind == b"fixed":
+            space.set(key, b"%d" % count, max(1, reading.left))
+        else:
+            space.set(key, b"%d %d" % (count, previous), max(1, reading.left + span))
+        changed += 1
+    return changed
+
+
+def _row(args: Sequence[bytes], index: int) -> tuple[bytes, int, int, int]:
+    kind, a, b, c = args[4 * index : 4 * index + 4]
+    return kind, int(a), int(b), int(c)
+
+
+def _fixed(space: Keyspace, key: bytes, span: int) -> Reading:
+    match, left = _find(space, key, _FIXED, span)
+    return Reading(int(match[1]), 0, left) if match else Reading(0, 0, span)
+
+
+def _sliding(space: Keyspace, key: bytes, span: int) -> Reading:
+    match, left = _find(space, key, _SLIDING, 2 * span)
+    if match is None:
+        return Reading(0, 0, span)
+    return rolled(Reading(int(match[1]), int(match[2]), left), span)
+
+
+def _find(
+    space: Keyspace, key: bytes, shape: re.Pattern[bytes], longest: int
+) -> tuple[re.Match[bytes] | None, int]:
+    """A counter's value and ms to live, deleted when it is none, its time put right when wrong."""
+    left = space.ttl(key)
+    if left == -2:
+        return None, left
+    try:
+        match = shape.fullmatch(space.get(key) or b"")
+    except WrongType:
+        match = None
+    if match is None:
+        space.delete(key)
+    elif left < 0 or left > longest:
+        space.expire(key, longest)
+        left = longest
+    return match, left
+
+
+def _block(space: Keyspace, key: bytes) -> Reading:
+    left = space.ttl(key)
+    if left == -1:
+        space.delete(key)
+    return Reading(int(left >= 0), 0, max(0, left))
+
+
+CHARGE = Script.load("cachemw.ratelimit", "charge", _charge)
+ADJUST = Script.load("cachemw.ratelimit", "adjust", _adjust)

@@ -1,0 +1,169 @@
+"""Rules on routes: what a FastAPI dependency and a decorated endpoint do with a connection.
+
+Finds out which route it stands on, has the rule charge the ledger, and raises `RateLimited`. Works
+wherever the limit middleware is somewhere outside.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from starlette._utils import is_async_callable
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+from cachemw.errors import ConfigurationError
+from cachemw.ratelimit import refusal
+from cachemw.ratelimit.ledger import LEDGER, Ledger
+from cachemw.ratelimit.limiter import decision_of
+from cachemw.ratelimit.refusal import RateLimited
+from cachemw.ratelimit.verdicts import Decision, Demand
+
+if TYPE_CHECKING:
+    from cachemw.ratelimit.rule import RateLimit
+
+MARK = "__cachemw_limits__"
+"""The attribute by which a decorated endpoint tells its rules, innermost first."""
+
+_COUNTED_APART = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"))
+_INJECTED = "cachemw_connection"
+
+
+async def enforce(
+    rule: "RateLimit", connection: HTTPConnection, injected: Mapping[str, Any], again: bool = False
+) -> Decision:
+    """Charge a connection by one rule; raises `RateLimited` when it is refused."""
+    scope = connection.scope
+    ledger: Ledger | None = scope.get(LEDGER)
+    if ledger is None:
+        raise ConfigurationError(
+            f"{rule!r} stands on {route_of(scope)!r}, but there is no RateLimitMiddleware around "
+            "the app: call install(app, ...) or app.add_middleware(RateLimitMiddleware, store=...)"
+        )
+    rule.bind(ledger.limiter)
+    place = f"{method_of(scope)} {route_of(scope)}"
+    wish = await rule.demand(connection, place, injected)
+    if wish is None:
+        return Decision()
+    if again and isinstance(wish, Demand):  # a message stands for itself
+        decision = decision_of(await ledger.limiter.charge([wish]))
+    else:
+        decision = await ledger.charge([wish], ledger.limiter)
+    if not decision.allowed:
+        _offer_handler(scope)
+        raise RateLimited(decision)
+    return decision
+
+
+def method_of(scope: Scope) -> str:
+    """The method as it is counted: HEAD is a GET, and made-up methods share one bucket."""
+    if scope["type"] == "websocket":
+        return "WEBSOCKET"
+    method: str = scope["method"]
+    if method == "HEAD":
+        return "GET"
+    return method if method in _COUNTED_APART else "OTHER"
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern of the route that serves this connection, prefixes and mounts included."""
+    nested = scope.get("fastapi", {}).get("effective_route_context")
+    route = nested or scope.get("route")
+    path = getattr(route, "path", None)
+    if not isinstance(path, str):
+        endpoint = scope.get("endpoint")
+        path = f"{getattr(endpoint, '__module__', '')}.{getattr(endpoint, '__qualname__', '')}"
+    return _mount_of(scope, path) + path
+
+
+def _mount_of(scope: Scope, path: str) -> str:
+    """Where the route's app is mounted, with parameters named: their values are the client's."""
+    root: str = scope.get("root_path", "")
+    mount = root.removeprefix(scope.get("app_root_path", root))
+    values = {
+        str(value): name
+        for name, value in scope.get("path_params", {}).items()
+        if "{" + name not in path
+    }
+    return "/".join(
+        "{" + values[part] + "}" if part in values else part for part in mount.split("/")
+    )
+
+
+def _offer_handler(scope: Scope) -> None:
+    """Let Starlette turn `RateLimited` into our answer, unless the app has a handler for it.
+
+    The handlers in the scope are the app's own table, so this happens once.
+    """
+    handlers = scope.get("starlette.exception_handlers")
+    if handlers is not None:
+        cast(dict[Any, Any], handlers[0]).setdefault(RateLimited, refusal.handle)
+
+
+def signature(dependencies: Mapping[str, Any]) -> inspect.Signature:
+    """What FastAPI is to pass to a rule: the connection, and what the rule itself depends on."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("connection", keyword, annotation=HTTPConnection)]
+    parameters += [
+        inspect.Parameter(name, keyword, default=depends, annotation=Any)
+        for name, depends in dependencies.items()
+    ]
+    return inspect.Signature(parameters)
+
+
+def decorated(rule: "RateLimit", endpoint: Any) -> Any:
+    """An endpoint, function or method, sync or async, that is counted before it runs."""
+    if not callable(endpoint) or inspect.isclass(endpoint):
+        raise ConfigurationError(f"{rule!r} cannot decorate {endpoint!r}: decorate a function")
+    if rule.dependencies:
+        raise ConfigurationError(
+            f"{rule!r} uses Depends(), which only FastAPI can resolve: write "
+            "dependencies=[Depends(rule)] on the route"
+        )
+    is_async = bool(is_async_callable(endpoint))
+    own = signature_of(endpoint)
+    is_given = any(_is_connection(each.annotation) for each in own.parameters.values())
+
+    @functools.wraps(endpoint)
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        injected = kwargs.pop(_INJECTED, None)
+        given: list[Any] = [injected, *args, *kwargs.values()]
+        connection: Any = next((each for each in given if isinstance(each, HTTPConnection)), None)
+        if connection is None:
+            raise ConfigurationError(f"{endpoint!r} was called without a request or websocket")
+        await enforce(rule, connection, {})
+        if is_async:
+            return await endpoint(*args, **kwargs)
+        return await run_in_threadpool(endpoint, *args, **kwargs)
+
+    setattr(counted, MARK, (*getattr(endpoint, MARK, ()), rule))
+    if not is_given:  # FastAPI passes a connection only to those who ask for it by type
+        asked = inspect.Parameter(
+            _INJECTED, inspect.Parameter.KEYWORD_ONLY, annotation=HTTPConnection
+        )
+        counted.__signature__ = _with_parameter(own, asked)  # type: ignore[attr-defined]
+    return counted
+
+
+def signature_of(endpoint: Callable[..., Any]) -> inspect.Signature:
+    """The signature of an endpoint, its annotations resolved where they can be."""
+    try:
+        return inspect.signature(endpoint, eval_str=True)
+    except NameError:  # a name that only type checkers import
+        return inspect.signature(endpoint)
+
+
+def _is_connection(annotation: object) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, HTTPConnection)
+
+
+def _with_parameter(own: inspect.Signature, asked: inspect.Parameter) -> inspect.Signature:
+    parameters = list(own.parameters.values())
+    if asked.name in own.parameters:  # decorated twice
+        return own
+    at = len(parameters)
+    if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
+        at -= 1
+    return own.replace(parameters=[*parameters[:at], asked, *parameters[at:]])

@@ -1,0 +1,103 @@
+"""How limits are spoken of on the wire: `RateLimit-Policy`, `RateLimit`, problem documents.
+
+The fields follow draft-ietf-httpapi-ratelimit-headers-10: both are lists of strings (RFC 9651).
+
+    RateLimit-Policy: "login-minute";q=5;w=60, "login-day";q=100;w=86400
+    RateLimit: "login-minute";r=4;t=57, "login-day";r=99;t=86397
+
+No partition key is sent: who shares a quota is nobody's business. Pure.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from cachemw.messages import Header
+from cachemw.ratelimit.verdicts import STATUS, Decision
+from cachemw.ratelimit.window import Standing
+
+PROBLEM = b"application/problem+json"
+OURS = frozenset((b"ratelimit", b"ratelimit-policy"))
+LEGACY = frozenset((b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset"))
+EXPOSED = b"RateLimit, RateLimit-Policy, Retry-After"
+
+_TYPES = "https://iana.org/assignments/http-problem-types#"
+_PROBLEMS: dict[str, tuple[str, str]] = {
+    "limited": (
+        _TYPES + "quota-exceeded",
+        "Request cannot be satisfied as assigned quota has been exceeded",
+    ),
+    "blocked": (
+        _TYPES + "abnormal-usage-detected",
+        "Request cannot be satisfied due to an abnormal usage pattern",
+    ),
+    "unavailable": (
+        _TYPES + "temporary-reduced-capacity",
+        "Request cannot be satisfied due to temporary server capacity constraints",
+    ),
+    "unidentified": ("about:blank", "Forbidden"),
+}
+
+
+def limit_fields(standings: Sequence[Standing]) -> list[Header]:
+    """`RateLimit-Policy` and `RateLimit`, naming every limit; nothing when there is none."""
+    if not standings:
+        return []
+    named = list(_uniquely_named(standings))
+    policy = ", ".join(
+        f'"{name}";q={each.limit.quota};w={up(each.limit.span)}' for name, each in named
+    )
+    state = ", ".join(f'"{name}";r={each.remaining};t={up(each.reset)}' for name, each in named)
+    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", state.encode())]
+
+
+def legacy_fields(standings: Sequence[Standing], now: int) -> list[Header]:
+    """`X-RateLimit-*` of the tightest limit. `now` and the reset are seconds since the epoch."""
+    if not standings:
+        return []
+    tightest = min(standings, key=lambda each: (each.remaining, -each.reset))
+    return [
+        (b"x-ratelimit-limit", b"%d" % tightest.limit.quota),
+        (b"x-ratelimit-remaining", b"%d" % tightest.remaining),
+        (b"x-ratelimit-reset", b"%d" % (now + up(tightest.reset))),
+    ]
+
+
+def refusal_headers(decision: Decision) -> list[Header]:
+    """What a refusal carries besides the limits: never to be stored, and when to come back."""
+    headers = [(b"content-type", PROBLEM), (b"cache-control", b"no-store")]
+    if decision.retry_after:
+        headers.append((b"retry-after", b"%d" % up(decision.retry_after)))
+    return headers
+
+
+def problem(decision: Decision) -> dict[str, object]:
+    """The problem document (RFC 9457) of a refusal."""
+    refusal = next(each for each in decision.refusals if STATUS[each.outcome] == decision.status)
+    kind, title = _PROBLEMS[refusal.outcome]
+    document: dict[str, object] = {"type": kind, "title": title, "status": decision.status}
+    if refusal.outcome == "unidentified":
+        document["detail"] = "The client could not be identified, and so not be counted."
+        return document
+    document["detail"] = f"Try again in {up(decision.retry_after)} seconds."
+    violated = [name for name, each in _uniquely_named(decision.standings) if each.violated]
+    if violated:
+        document["violated-policies"] = violated
+    return document
+
+
+def to_json(document: dict[str, object]) -> bytes:
+    return json.dumps(document).encode()
+
+
+def up(milliseconds: int) -> int:
+    """Whole seconds, rounded up: who comes back then must not come too early."""
+    return max(1, -(-milliseconds // 1000))
+
+
+def _uniquely_named(standings: Iterable[Standing]) -> Iterable[tuple[str, Standing]]:
+    """Policies of different rules may have one name; on the wire each needs its own."""
+    seen: dict[str, int] = {}
+    for each in standings:
+        seen[each.policy] = seen.get(each.policy, 0) + 1
+        count = seen[each.policy]
+        yield (each.policy if count == 1 else f"{each.policy}-{count}"), each

@@ -1,0 +1,74 @@
+"""What one connection was charged: every rule that concerns it writes here, the answer closes it.
+
+Lives in the scope from the outermost limit middleware on. It sees to it that one rule counts a
+request once, that a refusal by an inner rule takes back what the outer ones charged, and that
+tentative charges are settled when the answer is known.
+"""
+
+from collections.abc import Awaitable, Sequence
+
+from cachemw.ratelimit.limiter import Charge, Counted, Limiter, decision_of
+from cachemw.ratelimit.verdicts import Answered, Decision, Demand, Verdict
+from cachemw.ratelimit.window import Standing
+from cachemw.scripts import Reply
+
+LEDGER = "cachemw.limits"
+"""The scope key under which a request carries its ledger."""
+
+RESULT = "cachemw.result"
+"""The scope key under which the response cache says what it did (`"hit"`, `"miss"`, `"stale"`...).
+
+Whoever answers from a cache sets it before `http.response.start`; `cost_on_hit` is judged by it.
+"""
+
+
+class Ledger:
+    """The charges of one connection."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+        self._counted: list[Counted] = []
+        self._corrections: list[Awaitable[Reply]] = []
+        self._seen: set[tuple[bytes, bytes]] = set()
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """Where the client stands with every limit that concerned this connection."""
+        return decision_of(self._counted).standings
+
+    async def charge(self, wishes: Sequence[Demand | Verdict], limiter: Limiter) -> Decision:
+        """Charge what was not charged yet; a refusal takes everything else back."""
+        unseen = [wish for wish in wishes if isinstance(wish, Verdict)]
+        for verdict in unseen:
+            limiter.note(verdict)
+        counted: list[Counted] = [(verdict, None) for verdict in unseen]
+        demands = [wish for wish in wishes if isinstance(wish, Demand) and self._is_new(wish)]
+        if demands and all(verdict.allowed for verdict in unseen):
+            counted += await limiter.charge(demands)
+        decision = decision_of(counted)
+        if not decision.allowed:
+            corrections, self._counted = limiter.give_back(self._counted)
+            self._corrections += corrections
+        self._counted += counted
+        return decision
+
+    def _is_new(self, demand: Demand) -> bool:
+        bucket = (demand.bucket.tag, demand.bucket.name)
+        is_new = bucket not in self._seen
+        self._seen.add(bucket)
+        return is_new
+
+    def settle(self, answered: Answered) -> None:
+        """The answer is known: begin to correct what was charged tentatively."""
+
+        def change(charge: Charge) -> int:
+            owed = charge.demand.owed
+            return 0 if owed is None else owed(answered) - charge.demand.cost
+
+        corrections, self._counted = self.limiter.give_back(self._counted, change)
+        self._corrections += corrections
+
+    async def close(self) -> None:
+        """Wait for the corrections that were begun."""
+        corrections, self._corrections = self._corrections, []
+        await self.limiter.finish(corrections)

@@ -1,0 +1,272 @@
+"""Carries out demands: one trip for all limits of a client, or none while it is known to be over.
+
+Owns the way to the store, what happens without it, and what is remembered between requests. What a
+rule is, and how a refusal is worded, is decided elsewhere.
+
+All demands of a request leave in one write. Those of one identity are one script: all or nothing.
+Those of different identities may live on different servers; where one of them refuses, what the
+others charged is given back. Nothing is ever sent again: a reply that got lost was counted once or
+not at all.
+"""
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from cachemw.errors import ConfigurationError, StoreUnavailable
+from cachemw.ratelimit.counting import ADJUST, CHARGE, Bucket, readings_of
+from cachemw.ratelimit.recall import Recall
+from cachemw.ratelimit.verdicts import (
+    CountedBy,
+    Decision,
+    Demand,
+    Verdict,
+    older,
+    returned,
+    verdict_on,
+)
+from cachemw.scripts import Reply
+from cachemw.stores.base import Store
+from cachemw.stores.memory import MemoryStore
+
+logger = logging.getLogger("cachemw.ratelimit")
+
+REMEMBERED = 10_000  # refusals kept in this process
+RECHECK = 10.0  # seconds after which a remembered refusal is asked again, so that a reset is seen
+OUTAGE_RETRY = 1000  # ms that a client is told to wait for the store
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Something that was counted and may be given back: where, how much, in which windows."""
+
+    demand: Demand
+    store: Store
+    left: tuple[int, ...]
+    at: float
+
+
+Counted: TypeAlias = tuple[Verdict, Charge | None]
+
+
+class Limiter:
+    """Counts on one store for one process.
+
+    `workers` is by how many processes a limit is divided while the store is away and a rule counts
+    locally; by default `WEB_CONCURRENCY`, or 1. `counts` says how often each rule came to which
+    outcome.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        workers: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.workers = _workers(workers)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._clock = clock
+        self._recall: Recall[tuple[Verdict, ...]] = Recall(REMEMBERED)
+        self._local = MemoryStore(max_bytes=16 * 1024 * 1024, clock=clock)
+
+    async def charge(self, demands: Sequence[Demand]) -> list[Counted]:
+        """Count one hit against all `demands`, or against none of them. Never raises an outage."""
+        now = self._clock()
+        question = tuple((demand.bucket, demand.cost) for demand in demands)
+        known = self._recall.find(question, now)
+        if known is not None:
+            verdicts, since = known
+            elapsed = int((now - since) * 1000)
+            return self._noted([(older(verdict, elapsed), None) for verdict in verdicts])
+
+        groups = _groups(demands)
+        steps = [self._begin(self.store, group) for group in groups]
+        counted = [
+            each
+            for step, group in zip(steps, groups, strict=True)
+            for each in await self._finish(step, group)
+        ]
+        if all(verdict.allowed for verdict, _ in counted):
+            return self._noted(counted)
+
+        corrections, untouched = self.give_back(counted)
+        await self.finish(corrections)
+        self._remember(question, demands, untouched)
+        return self._noted(untouched)
+
+    async def peek(self, demand: Demand) -> Verdict:
+        """How things stand, nothing being counted. Raises `StoreUnavailable`."""
+        idle = replace(demand, cost=0, block=0)
+        _, readings = readings_of(await self._begin(self.store, [idle]))
+        return verdict_on(replace(demand, block=0), False, readings, "store")
+
+    def give_back(
+        self, counted: Iterable[Counted], change: Callable[[Charge], int] | None = None
+    ) -> tuple[list[Awaitable[Reply]], list[Counted]]:
+        """Begin to change what was charged, by default to nothing; and what then holds.
+
+        Starts at once. A charge is corrected in the windows it was made in, or not at all.
+        """
+        now = self._clock()
+        begun: list[Awaitable[Reply]] = []
+        corrected: list[Counted] = []
+        for verdict, charge in counted:
+            difference = 0
+            if charge is not None:
+                difference = -charge.demand.cost if change is None else change(charge)
+            if charge is None or difference == 0:
+                corrected.append((verdict, charge))
+                continue
+            bucket = charge.demand.bucket
+            passed = int((now - charge.at) * 1000)
+            # A later window of the same key has at least a whole span more left than this one
+            # can have by now; half a span of slack forgives any delay on the way.
+            latest = [
+                max(0, left - passed + limit.span // 2)
+                for left, limit in zip(charge.left, bucket.limits, strict=True)
+            ]
+            args = bucket.adjust_args(difference, latest)
+            begun.append(charge.store.run(ADJUST, bucket.counter_keys, args))
+            corrected.append((returned(verdict, -difference), None))
+        return begun, corrected
+
+    async def finish(self, begun: Iterable[Awaitable[Reply]]) -> None:
+        """Wait for corrections. One that is lost stays lost: the client is charged too much."""
+        for step in begun:
+            try:
+                await step
+            except StoreUnavailable:
+                self.counts["*", "correction lost"] += 1
+
+    async def adjust(self, bucket: Bucket, change: int) -> None:
+        """Add to the counters of a bucket, or take from them. Raises `StoreUnavailable`."""
+        self._recall.forget(bucket.block_key)
+        await self.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(change))
+
+    async def block(self, bucket: Bucket, duration: int) -> None:
+        """Refuse every hit for `duration` ms. Raises `StoreUnavailable`."""
+        self._recall.forget(bucket.block_key)
+        await self.store.run(ADJUST, [bucket.block_key], [b"block", b"0", b"%d" % duration, b"-1"])
+
+    async def reset(self, bucket: Bucket) -> None:
+        """Begin anew: no block, no count. Raises `StoreUnavailable`."""
+        self._recall.forget(bucket.block_key)
+        await self._local.delete(bucket.keys)
+        await self.store.delete(bucket.keys)
+
+    def note(self, verdict: Verdict) -> None:
+        """Count an outcome in `counts`; say aloud, once, that a client cannot be told."""
+        if verdict.outcome == "unidentified" and not self.counts[verdict.label, "unidentified"]:
+            logger.warning(
+                "%s: a client could not be identified and was refused. Behind a proxy on a unix "
+                "socket, say trusted_proxies=['unix']; otherwise choose unknown='exempt' or "
+                "'shared' for the rule",
+                verdict.label,
+            )
+        in_shadow = verdict.shadow and verdict.outcome != "allowed"
+        self.counts[verdict.label, "shadow " * in_shadow + verdict.outcome] += 1
+
+    def _begin(self, store: Store, group: Sequence[Demand]) -> Awaitable[Reply]:
+        keys: list[bytes] = []
+        args: list[bytes] = []
+        for demand in group:
+            keys += demand.bucket.keys
+            args += demand.bucket.charge_args(demand.cost, 0 if demand.shadow else demand.block)
+        return store.run(CHARGE, keys, args)
+
+    async def _finish(self, step: Awaitable[Reply], group: Sequence[Demand]) -> list[Counted]:
+        try:
+            reply = await step
+        except StoreUnavailable:
+            return [await self._without_store(demand) for demand in group]
+        return self._counted(reply, group, self.store, "store")
+
+    async def _without_store(self, demand: Demand) -> Counted:
+        """The one place where an outage is answered."""
+        verdict = Verdict(demand.label, "allowed", counted_by="nobody", shadow=demand.shadow)
+        match demand.on_outage:
+            case "open":
+                return verdict, None
+            case "closed":
+                return replace(verdict, outcome="unavailable", retry_after=OUTAGE_RETRY), None
+            case "local":
+                share = replace(demand, bucket=_share(demand, self.workers))
+                reply = await self._begin(self._local, [share])
+                return self._counted(reply, [share], self._local, "local")[0]
+
+    def _counted(
+        self, reply: Reply, group: Sequence[Demand], store: Store, counted_by: CountedBy
+    ) -> list[Counted]:
+        admitted, readings = readings_of(reply)
+        now = self._clock()
+        counted: list[Counted] = []
+        for demand in group:
+            size = 1 + len(demand.bucket.limits)
+            own, readings = readings[:size], readings[size:]
+            left = tuple(reading.left for reading in own[1:])
+            charge = Charge(demand, store, left, now) if admitted and demand.cost else None
+            counted.append((verdict_on(demand, admitted, own, counted_by), charge))
+        return counted
+
+    def _remember(
+        self, question: Hashable, demands: Sequence[Demand], counted: Sequence[Counted]
+    ) -> None:
+        """Keep a refusal that only time, or a reset, can end."""
+        tentative = {demand.label for demand in demands if demand.owed is not None}
+        waits = [
+            verdict.retry_after
+            for verdict, _ in counted
+            if not verdict.allowed
+            and verdict.counted_by == "store"
+            and (verdict.outcome == "blocked" or verdict.label not in tentative)
+        ]
+        if waits:
+            now = self._clock()
+            until = now + min(max(waits) / 1000, RECHECK)
+            concerns = frozenset(demand.bucket.block_key for demand in demands)
+            verdicts = tuple(verdict for verdict, _ in counted)
+            self._recall.keep(question, verdicts, now, until, concerns)
+
+    def _noted(self, counted: list[Counted]) -> list[Counted]:
+        for verdict, _ in counted:
+            self.note(verdict)
+        return counted
+
+
+def decision_of(counted: Iterable[Counted]) -> Decision:
+    """The verdicts alone, as one decision."""
+    return Decision(tuple(verdict for verdict, _ in counted))
+
+
+def _groups(demands: Sequence[Demand]) -> list[list[Demand]]:
+    """Demands that one script decides: those of one identity. A rule in the shadow stays alone."""
+    groups: dict[Hashable, list[Demand]] = {}
+    for demand in demands:
+        key = (demand.bucket.tag, demand.bucket.name if demand.shadow else None)
+        groups.setdefault(key, []).append(demand)
+    return list(groups.values())
+
+
+def _share(demand: Demand, workers: int) -> Bucket:
+    """This worker's part of the limits: room for one hit at least, or nobody would ever pass."""
+    limits = tuple(
+        replace(limit, quota=min(limit.quota, max(demand.cost, limit.quota // workers, 1)))
+        for limit in demand.bucket.limits
+    )
+    return replace(demand.bucket, limits=limits)
+
+
+def _workers(given: int | None) -> int:
+    text = str(given) if given is not None else os.environ.get("WEB_CONCURRENCY", "1")
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        option = "workers" if given is not None else "WEB_CONCURRENCY"
+        raise ConfigurationError(
+            f"{option}={text!r}: say how many processes serve the app, 1 or more"
+        )
+    return int(text)

@@ -1,0 +1,56 @@
+-- Counters are corrected after the fact: a refund, a penalty, a block.
+--
+-- Atomic because a refund must find the very window it was charged to: in the next one it would be
+-- a gift. A window is told by its time to live, which only falls, and starts high in the next one.
+--
+-- KEYS      counters, or blocks
+-- ARGV      four per key: 'fixed', 'sliding' or 'block'; what to add (may be negative); span in ms;
+--                         the most ms that the charged window can have left, or -1 for any window
+-- returns   how many keys were changed
+
+local function numbers(key, shape)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'string' and #value <= 40 then
+    local a, b = string.match(value, shape)
+    return tonumber(a), tonumber(b)
+  end
+end
+
+local changed = 0
+for i, key in ipairs(KEYS) do
+  local kind, change = ARGV[4 * i - 3], tonumber(ARGV[4 * i - 2])
+  local span, latest = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
+  local left = redis.call('PTTL', key)
+  if kind == 'block' then
+    redis.call('SET', key, '1', 'PX', span)
+    changed = changed + 1
+  elseif kind == 'fixed' then
+    local count = numbers(key, '^(%d+)$')
+    if not count or count >= 1e15 then count, left = 0, span end
+    if left < 0 or left > span then left = span end
+    local same = latest < 0 or left <= latest
+    local value = math.max(0, count + change)
+    if same and value ~= count then
+      redis.call('SET', key, string.format('%.0f', value), 'PX', math.max(1, left))
+      changed = changed + 1
+    end
+  else
+    local count, previous = numbers(key, '^(%d+) (%d+)$')
+    if not previous or count >= 1e15 or previous >= 1e15 then
+      count, previous, left = 0, 0, 2 * span
+    end
+    if left < 0 or left > 2 * span then left = 2 * span end
+    if left <= span then count, previous, left = 0, count, left + span end
+    local now, before = count, previous
+    if latest < 0 or left - span <= latest then
+      now = math.max(0, count + change)
+    else -- the charged window has become the previous one
+      before = math.max(0, previous + change)
+    end
+    if now ~= count or before ~= previous then
+      redis.call('SET', key, string.format('%.0f %.0f', now, before), 'PX', math.max(1, left))
+      changed = changed + 1
+    end
+  end
+end
+return changed

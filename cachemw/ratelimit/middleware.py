@@ -1,0 +1,262 @@
+"""`RateLimitMiddleware`: rules by route, and the fields about limits on every answer.
+
+Wants to be the outermost middleware, so that refusals are cheap and no cache keeps somebody's
+counters. It decides nothing itself: rules make demands, the limiter charges them, `refusal.py`
+words the answer. What belongs to one request lives in a `_Responder`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Never, TypeAlias, cast
+
+from starlette._utils import get_route_path
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachemw.clientip import TrustedProxies
+from cachemw.errors import ConfigurationError
+from cachemw.messages import Headers, first_of, without
+from cachemw.ratelimit.guard import method_of
+from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limit_fields, up
+from cachemw.ratelimit.identity import PROXIES
+from cachemw.ratelimit.ledger import LEDGER, RESULT, Ledger
+from cachemw.ratelimit.limiter import Limiter, decision_of
+from cachemw.ratelimit.marks import demand_distinct_names, rules_on
+from cachemw.ratelimit.openapi import document
+from cachemw.ratelimit.options import refuse_unknown
+from cachemw.ratelimit.refusal import POLICY_VIOLATION, RateLimited, refuse
+from cachemw.ratelimit.rule import RateLimit
+from cachemw.ratelimit.surroundings import cors_within, depth_of, is_preflight
+from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
+from cachemw.routes import Routes
+from cachemw.stores.base import Store
+
+Rules: TypeAlias = RateLimit | Sequence[RateLimit]
+
+_OPTIONS = (
+    "store",
+    "routes",
+    "default",
+    "messages",
+    "trusted_proxies",
+    "workers",
+    "legacy_headers",
+)
+
+
+_BEGINNINGS = {
+    "http.response.start": 200,
+    "websocket.http.response.start": 403,
+    "websocket.accept": 101,
+    "websocket.close": 403,
+}
+
+
+class RateLimitMiddleware:
+    """Limits by route: `routes={"POST /login": RateLimit("5/minute")}`; the first match wins.
+
+    `default` applies where no pattern matches, `messages` to what websocket clients send after
+    they are connected. `store` may be a `Limiter` that is shared with something else.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store | Limiter,
+        routes: Mapping[str, Rules] | None = None,
+        default: Rules | None = None,
+        messages: Mapping[str, RateLimit] | None = None,
+        trusted_proxies: Iterable[str] = (),
+        workers: int | None = None,
+        legacy_headers: bool = False,
+        **mistaken: Never,
+    ) -> None:
+        refuse_unknown("RateLimitMiddleware", tuple(mistaken), _OPTIONS)
+        if isinstance(store, Limiter) and workers is not None:
+            raise ConfigurationError("workers= belongs to the Limiter: Limiter(store, workers=...)")
+        self.app = app
+        self.limiter = store if isinstance(store, Limiter) else Limiter(store, workers=workers)
+        self.routes = Routes[tuple[RateLimit, ...]].of(
+            {path: _as_rules(path, it) for path, it in (routes or {}).items()}
+        )
+        self.default = () if default is None else _as_rules("default", default)
+        self.messages = Routes[RateLimit].of(messages or {})
+        self.trusted = TrustedProxies.parse(trusted_proxies)
+        self.legacy_headers = legacy_headers
+        self.rules = [rule for _, rules in self.routes.entries for rule in rules]
+        self.rules += [*self.default, *(rule for _, rule in self.messages.entries)]
+        demand_distinct_names(self.rules)
+        for rule in self.rules:
+            _demand_self_contained(rule)
+            rule.bind(self.limiter)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self._check_routes(scope.get("app"))
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+        else:
+            await _Responder(self, scope, receive, send).respond()
+
+    async def wishes(self, scope: Scope) -> list[Demand | Verdict]:
+        """What the rules that match a connection want to charge."""
+        if is_preflight(scope):
+            return []
+        path = get_route_path(scope)
+        method = "GET" if scope["type"] == "websocket" else scope["method"]
+        found = self.routes.match(method, path)
+        if found is None and method == "HEAD":
+            found = self.routes.match("GET", path)
+        rules: Sequence[RateLimit] = found.policy if found else self.default
+        place = f"{method_of(scope)} {found.pattern.text if found else '*'}"
+        connection = HTTPConnection(scope)
+        wishes = [await rule.demand(connection, place, {}) for rule in rules]
+        return [wish for wish in wishes if wish is not None]
+
+    def _check_routes(self, app: object) -> None:
+        on_routes = list(rules_on(app))
+        demand_distinct_names([*self.rules, *on_routes])
+        for rule in on_routes:
+            rule.bind(self.limiter)
+        document(app, self.routes, self.default)
+
+
+class _Responder:
+    """One connection: its charges, and what is added to its answer."""
+
+    def __init__(
+        self, owner: RateLimitMiddleware, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self.owner = owner
+        self.scope = scope
+        self.receive = receive
+        self._send = send
+        self.has_started = False
+        outer: Ledger | None = scope.get(LEDGER)
+        self.is_outermost = outer is None
+        self.ledger = outer or Ledger(owner.limiter)
+
+    async def respond(self) -> None:
+        owner, scope = self.owner, self.scope
+        if self.is_outermost:
+            scope[LEDGER] = self.ledger
+            scope.setdefault(PROXIES, owner.trusted)
+        try:
+            wishes = await owner.wishes(scope)
+            decision = await self.ledger.charge(wishes, owner.limiter)
+            if not decision.allowed:
+                await self._refuse(RateLimited(decision))
+            else:
+                await owner.app(scope, self._receive_for_app(), self.send)
+        except RateLimited as error:  # raised where no exception middleware is
+            if self.has_started:
+                raise
+            await self._refuse(error)
+        except Exception as error:
+            await self._answer_failure(error)
+            raise
+        finally:
+            if self.is_outermost:
+                await self.ledger.close()
+
+    async def send(self, message: Message) -> None:
+        if not self.has_started and message["type"] in _BEGINNINGS:
+            self.has_started = True
+            if self.is_outermost:
+                status = message.get("status") or _BEGINNINGS[message["type"]]
+                self._close_account(status, message)
+        await self._send(message)
+
+    def _close_account(self, status: int, message: Message | None) -> None:
+        """The answer begins: settle what was tentative, and say where the client stands."""
+        headers: Headers = () if message is None else tuple(message.get("headers") or ())
+        self.ledger.settle(Answered(status, headers, self.scope.get(RESULT)))
+        standings = self.ledger.standings
+        if message is None or not standings or message["type"] == "websocket.close":
+            return
+        added = limit_fields(standings)
+        if self.owner.legacy_headers:
+            added += legacy_fields(standings, self.owner.limiter.store.now() // 1_000_000)
+        if first_of(headers, b"access-control-allow-origin") is not None:
+            added.append((b"access-control-expose-headers", EXPOSED))
+        message["headers"] = [*without(headers, OURS | LEGACY), *added]
+
+    async def _refuse(self, error: RateLimited) -> None:
+        app = self.scope.get("app")
+        handlers = getattr(app, "exception_handlers", {})
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await refuse(scope, receive, send, error, handlers)
+
+        # A page of another origin may read a refusal only with the fields that the app's own
+        # CORS middleware, which stands further in, would have added.
+        cors = cors_within(app, RateLimitMiddleware)
+        dressed = cors(answer) if cors else answer
+        await dressed(self.scope, self.receive, self.send)
+
+    async def _answer_failure(self, error: Exception) -> None:
+        """Send the 500 that Starlette would send, but through us, so that it has our fields.
+
+        Only where nobody else could want to answer: we are outermost, and the app has no handler
+        of its own for this. Otherwise that answer goes out without the fields.
+        """
+        app = self.scope.get("app")
+        handlers = getattr(app, "exception_handlers", {})
+        is_ours = depth_of(app, RateLimitMiddleware) == 0 and not (
+            500 in handlers or Exception in handlers
+        )
+        if self.scope["type"] == "http" and not self.has_started and is_ours:
+
+            async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+                raise error
+
+            answer = ServerErrorMiddleware(fail, debug=getattr(app, "debug", False))
+            await answer(self.scope, self.receive, self.send)
+        if not self.has_started and self.is_outermost:
+            self._close_account(500, None)
+
+    def _receive_for_app(self) -> Receive:
+        if self.scope["type"] == "http" or not self.owner.messages.entries:
+            return self.receive
+        return self._receive_counted
+
+    async def _receive_counted(self) -> Message:
+        message = await self.receive()
+        if message["type"] != "websocket.receive":
+            return message
+        path = get_route_path(self.scope)
+        found = self.owner.messages.match("GET", path)
+        if found is None:
+            return message
+        place = f"MESSAGE {found.pattern.text}"
+        wish = await found.policy.demand(HTTPConnection(self.scope), place, {})
+        if wish is None:
+            return message
+        if isinstance(wish, Demand):
+            decision = decision_of(await self.owner.limiter.charge([wish]))
+            if decision.allowed:
+                return message
+            reason = f"Try again in {up(decision.retry_after)} seconds."
+        else:
+            reason = "The client could not be identified."
+        await self.send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
+        return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": reason}
+
+
+def _as_rules(where: str, given: object) -> tuple[RateLimit, ...]:
+    several = tuple(cast(Iterable[object], given)) if isinstance(given, list | tuple) else (given,)
+    rules = tuple(rule for rule in several if isinstance(rule, RateLimit))
+    if len(rules) < len(several) or not rules:
+        wrong = next((rule for rule in several if not isinstance(rule, RateLimit)), given)
+        instead = repr(wrong) if isinstance(wrong, str) else "'100/minute'"
+        raise ConfigurationError(f"{where!r}: {wrong!r} is no rule: write RateLimit({instead})")
+    return rules
+
+
+def _demand_self_contained(rule: RateLimit) -> None:
+    if rule.dependencies:
+        raise ConfigurationError(
+            f"{rule!r} uses Depends(), which only a FastAPI route can resolve: put the rule into "
+            "the route's dependencies=[Depends(rule)]"
+        )

@@ -1,0 +1,91 @@
+"""Refusals in the OpenAPI document: 429, and 503 where a rule closes with the store.
+
+Adds to what FastAPI generates, never over what the app describes itself. Knows rules and routes,
+no requests.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from cachemw.ratelimit.marks import rules_of
+from cachemw.ratelimit.rule import RateLimit
+from cachemw.routes import AppRoute, Routes, app_routes
+
+Schema = dict[str, Any]
+
+_PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_SAMPLES = {"int": "0", "float": "0.0", "uuid": "00000000-0000-0000-0000-000000000000"}
+
+_LIST_FIELD = {"schema": {"type": "string"}}
+_HEADERS: Schema = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+    "RateLimit": {"description": "What is left of each limit, and for how long.", **_LIST_FIELD},
+    "RateLimit-Policy": {"description": "The limits that apply.", **_LIST_FIELD},
+}
+_PROBLEM: Schema = {
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "violated-policies": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+
+def document(app: Any, routes: "Routes[Any]", default: Iterable[RateLimit]) -> None:
+    """Have `app.openapi()` tell of refusals, by the middleware's rules and the routes' own."""
+    generate: Callable[[], Schema] | None = getattr(app, "openapi", None)
+    if generate is None or getattr(generate, "__cachemw__", False):
+        return
+    by_default = tuple(default)
+
+    def openapi() -> Schema:
+        schema = generate()
+        for route in app_routes(app):
+            for method in route.pattern.methods or ():
+                operation = _operation(schema, route, method)
+                rules = [*_rules_from(routes, by_default, route, method), *_rules_on(route)]
+                if operation is not None and rules:
+                    _describe(operation, rules)
+        return schema
+
+    openapi.__cachemw__ = True  # type: ignore[attr-defined]
+    app.openapi = openapi
+
+
+def refusals(rules: Iterable[RateLimit]) -> dict[str, Schema]:
+    """The responses to document for an operation under `rules`."""
+    content = {"application/problem+json": {"schema": _PROBLEM}}
+    told = {"429": {"description": "Too Many Requests", "headers": _HEADERS, "content": content}}
+    if any(rule.on_outage == "closed" for rule in rules):
+        retry = {"Retry-After": _HEADERS["Retry-After"]}
+        told["503"] = {"description": "Service Unavailable", "headers": retry, "content": content}
+    return told
+
+
+def _rules_from(
+    routes: "Routes[Any]", default: tuple[RateLimit, ...], route: AppRoute, method: str
+) -> tuple[RateLimit, ...]:
+    path = _PARAMETER.sub(lambda hole: _SAMPLES.get(hole[2], "x"), route.pattern.text)
+    found = routes.match(method, path)
+    return found.policy if found else default
+
+
+def _rules_on(route: AppRoute) -> list[RateLimit]:
+    return [rule for carrier in route.carriers for rule in rules_of(carrier)]
+
+
+def _operation(schema: Schema, route: AppRoute, method: str) -> Schema | None:
+    path = _PARAMETER.sub(r"{\1}", route.pattern.text)
+    operations: Mapping[str, Schema] = schema.get("paths", {}).get(path, {})
+    return operations.get(method.lower())
+
+
+def _describe(operation: Schema, rules: Iterable[RateLimit]) -> None:
+    responses: Schema = operation.setdefault("responses", {})
+    for status, response in refusals([rule for rule in rules if not rule.shadow]).items():
+        responses.setdefault(status, response)

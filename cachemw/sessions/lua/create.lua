@@ -1,0 +1,43 @@
+-- Begins a session and, for a subject, lists it as good and ends the least recently used ones
+-- above the limit. One step: two logins at once must not both find room for one.
+-- ARGV: idle ms, absolute ms, subject or -, handle, 1 for a login, most sessions (0: no limit),
+--       device, then field and value by turns
+local idle, absolute, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
+subject, handle = ARGV[3], ARGV[4]
+created, renewed = digits(now), digits(now)
+login = ARGV[5] == '1' and created or '0'
+deadline = now + absolute
+
+local evicted = {}
+if subject ~= '-' then
+  local all = redis.pcall('HGETALL', KEYS[2])
+  if all.err then
+    redis.call('DEL', KEYS[2])
+    all = {}
+  end
+  local mine = {}
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, #subject + 1) == subject .. ':' then
+      local seen, till = string.match(all[i + 1], '^(%d+) %d+ (%d+) ')
+      seen, till = tonumber(seen or 0), tonumber(till or 0)
+      if till <= now or seen + idle <= now then
+        redis.call('HDEL', KEYS[2], all[i])
+      else
+        mine[#mine + 1] = {seen, all[i]}
+      end
+    end
+  end
+  if most > 0 and #mine >= most then
+    table.sort(mine, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
+    for i = 1, #mine - most + 1 do
+      redis.call('HDEL', KEYS[2], mine[i][2])
+      evicted[#evicted + 1] = string.sub(mine[i][2], #subject + 2)
+    end
+  end
+  enlist(KEYS[2], created .. ' ' .. digits(deadline) .. ' ' .. ARGV[7])
+end
+
+write_meta(KEYS[1])
+for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIRE', KEYS[1], math.min(idle, absolute))
+return {'live', now, evicted}

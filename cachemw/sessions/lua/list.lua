@@ -1,0 +1,13 @@
+-- The entries of one subject in the index KEYS[1], with the server's time: one moment for both.
+-- ARGV: subject
+local clock = redis.call('TIME')
+local reply = {clock[1] * 1000 + math.floor(clock[2] / 1000)}
+local all = redis.pcall('HGETALL', KEYS[1])
+if all.err then return reply end
+for i = 1, #all, 2 do
+  if string.sub(all[i], 1, #ARGV[1] + 1) == ARGV[1] .. ':' then
+    reply[#reply + 1] = string.sub(all[i], #ARGV[1] + 2)
+    reply[#reply + 1] = all[i + 1]
+  end
+end
+return reply

@@ -1,0 +1,75 @@
+-- Stands in front of every step on one session. KEYS[1] is its record, KEYS[2] the index of its
+-- place. That a session is good (it exists, its time is not up, its subject did not revoke it) has
+-- to be found out in the same step that acts on it: otherwise a logout could come between, and a
+-- save would bring the session back.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local created, deadline, login, renewed, subject, handle, entry, onward
+
+local function digits(number) return string.format('%d', number) end
+
+local function entry_field() return subject .. ':' .. handle end
+
+local function look()
+  local found = redis.pcall('HMGET', KEYS[1], '@', '@next')
+  if found.err then return 'unreadable' end
+  if found[2] then onward = found[2] return 'moved' end
+  if not found[1] then
+    if redis.call('EXISTS', KEYS[1]) == 1 then return 'unreadable' end
+    return 'unknown'
+  end
+  created, deadline, login, renewed, subject, handle =
+    string.match(found[1], '^1 (%d+) (%d+) (%d+) (%d+) ([%x-]+) (%x+)$')
+  if not created then return 'unreadable' end
+  deadline = tonumber(deadline)
+  if deadline <= now then
+    redis.call('DEL', KEYS[1])
+    return 'unknown'
+  end
+  if subject ~= '-' then
+    entry = redis.pcall('HGET', KEYS[2], entry_field())
+    if type(entry) ~= 'string' then
+      -- Revoked; or the index was evicted, and then nobody knows: refused as well.
+      redis.call('DEL', KEYS[1])
+      return 'revoked'
+    end
+  end
+  return 'live'
+end
+
+-- Activity moves the idle limit, never the deadline.
+local function touch(key, idle)
+  redis.call('PEXPIRE', key, math.min(idle, deadline - now))
+  local rest = entry and string.match(entry, '^%d+( %d+ %d+ .*)$')
+  if rest then redis.call('HSET', KEYS[2], entry_field(), digits(now) .. rest) end
+end
+
+-- An entry of the index, and the index itself, outlive the session.
+local function enlist(key, seen_rest)
+  redis.call('HSET', key, entry_field(), digits(now) .. ' ' .. seen_rest)
+  local left = redis.call('PTTL', key)
+  if left < deadline - now then redis.call('PEXPIRE', key, deadline - now) end
+end
+
+local function write_meta(key)
+  redis.call('HSET', key, '@', table.concat({
+    '1', created, digits(deadline), login, renewed, subject, handle}, ' '))
+end
+
+-- ARGV from `at`: how many guards, three arguments for each (field, whether it was there, what it
+-- was). Gives the first field that is otherwise now, and where the arguments go on.
+local function conflict(at)
+  local count = tonumber(ARGV[at])
+  for i = at + 1, at + count * 3, 3 do
+    local value = redis.call('HGET', KEYS[1], ARGV[i])
+    if value ~= (ARGV[i + 1] == '1' and ARGV[i + 2]) then return ARGV[i], nil end
+  end
+  return nil, at + 1 + count * 3
+end
+
+-- ARGV from `at`: how many fields to set, two arguments for each; then fields to forget.
+local function apply(at)
+  local count = tonumber(ARGV[at])
+  for i = at + 1, at + count * 2, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  for i = at + 1 + count * 2, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+end

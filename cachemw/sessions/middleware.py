@@ -1,0 +1,143 @@
+"""`SessionMiddleware`: `request.session` for Starlette and FastAPI, kept in a store.
+
+The session is loaded before the app runs, in one trip, and only for a cookie that could be ours;
+it is settled when the response begins, because that is the last moment for a `Set-Cookie`. The
+middleware answers for the session in two cases only: 503 when the store is away and the app needs
+the session, 409 when a guarded key was changed by somebody else.
+"""
+
+import logging
+from contextlib import suppress
+from typing import Unpack
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachemw.errors import ConfigurationError
+from cachemw.messages import Header, Headers
+from cachemw.sessions.errors import ConflictError, SessionUnavailable
+from cachemw.sessions.headers import marked
+from cachemw.sessions.options import SessionOptions
+from cachemw.sessions.refusal import refusal
+from cachemw.sessions.sessions import Sessions
+from cachemw.sessions.visit import Visit
+from cachemw.sessions.websocket import Socket
+from cachemw.stores.base import Store
+
+SESSION_USED = "cachemw.session_used"
+"""Set to True in the scope once a response depends on its session, before the response begins."""
+
+VISIT = "cachemw.session_visit"
+_log = logging.getLogger("cachemw.sessions")
+
+
+class SessionMiddleware:
+    """Sessions for an ASGI app: `SessionMiddleware(app, store=store, idle="30m")`.
+
+    Takes either the options of `Sessions`, or `sessions=`, which the app can then ask who is
+    logged in.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        store: Store | None = None,
+        sessions: Sessions | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        if sessions is not None and options:
+            raise ConfigurationError(
+                f"SessionMiddleware got sessions= and {', '.join(options)}: "
+                "give the options to Sessions(...)"
+            )
+        self.app = app
+        self.sessions = sessions if sessions is not None else Sessions(**options)
+        if store is not None:
+            self.sessions.bind(store)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        visit = Visit(self.sessions, scope)
+        scope[VISIT] = visit
+        if self.sessions.settings.lazy:
+            visit.postpone()
+        else:
+            await visit.load()
+        if scope["type"] == "websocket":
+            await Socket(visit, self.sessions, scope, receive, send).serve(self.app)
+        else:
+            await _Response(visit, self.sessions, scope, send).serve(self.app, receive)
+
+
+class _Response:
+    """One request on its way out."""
+
+    def __init__(self, visit: Visit, sessions: Sessions, scope: Scope, send: Send) -> None:
+        self._visit = visit
+        self._sessions = sessions
+        self._scope = scope
+        self._send = send
+        self._began = False
+        self._replaced = False
+
+    async def serve(self, app: ASGIApp, receive: Receive) -> None:
+        try:
+            await app(self._scope, receive, self._pass_on)
+        except SessionUnavailable as error:
+            await self._answer_instead(error)
+            return
+        except ConflictError as error:
+            await self._answer_instead(error)
+            return
+        except BaseException:
+            await self._still_log_out()
+            raise
+        if self._began and not self._replaced:
+            await self._settle_late()
+
+    async def _pass_on(self, message: Message) -> None:
+        if self._replaced:
+            return  # what the app says now belongs to a response that nobody gets
+        if message["type"] == "http.response.start" and not self._began:
+            try:
+                cookie = await self._visit.settle(message["status"])
+            except (SessionUnavailable, ConflictError) as error:
+                self._replaced = True
+                await self._answer_instead(error)
+                return
+            message = {**message, "headers": self._marked(message, cookie)}
+            self._began = True
+            self._visit.answered()
+        await self._send(message)
+
+    def _marked(self, message: Message, cookie: Header | None) -> Headers:
+        used = self._visit.session.accessed
+        if used or cookie is not None:
+            self._scope[SESSION_USED] = True
+        return marked(tuple(message.get("headers", ())), used=used, cookie=cookie)
+
+    async def _answer_instead(self, error: SessionUnavailable | ConflictError) -> None:
+        """Instead of the app's response, unless that is under way already."""
+        if self._began:
+            raise error
+        self._began = True
+        self._scope[SESSION_USED] = True
+        status, headers, body = refusal(error, self._sessions.settings.retry_after)
+        _log.warning("answered %d: %s", status, error)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _still_log_out(self) -> None:
+        # The app failed after `destroy()`. Whoever asked to be logged out, is.
+        if not self._began and self._visit.session.was_destroyed:
+            with suppress(SessionUnavailable):
+                await self._visit.settle(500)
+
+    async def _settle_late(self) -> None:
+        """Keep what was changed while the response was under way, as far as that is possible."""
+        try:
+            await self._visit.settle_early()
+        except (SessionUnavailable, ConflictError) as error:
+            _log.warning("a change after the response had begun is lost: %s", error)

@@ -1,0 +1,147 @@
+"""How a session is written: one hash, one field for each top-level key.
+
+    field     value
+    @         1 <created> <deadline> <login> <renewed> <subject> <handle>      all times in ms
+    =<key>    the key's value as JSON, or sealed by a cipher
+    @next     instead of all that, for a few seconds: how the next id follows from this one
+
+`login` is 0 and `subject` is `-` while nobody is logged in. The scripts in `lua/` read and write
+`@` too and must agree with this file. The store's content is not trusted: what does not read back
+exactly is `UnreadableEntry`, which ends as a new session and a count, never as an error.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cachemw.errors import UnreadableEntry
+from cachemw.scripts import Reply
+from cachemw.sessions.errors import SessionTooLarge, UnstorableValue
+
+META = b"@"
+NEXT = b"@next"
+NOBODY = b"-"
+_KEY = b"="
+_META = re.compile(rb"1 ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9a-f]+|-) ([0-9a-f]+)")
+
+
+class Cipher(Protocol):
+    """Encryption at rest. `context` is authenticated: a value opens only where it was sealed."""
+
+    def seal(self, plain: bytes, context: bytes) -> bytes: ...
+    def open(self, sealed: bytes, context: bytes) -> bytes: ...  # ValueError when it does not open
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A live session as it was read, at `now` on the store's clock."""
+
+    now: int
+    created: int
+    deadline: int
+    login: int
+    renewed: int
+    subject_digest: bytes | None
+    handle: bytes
+    raw: Mapping[str, bytes]  # as stored
+    plain: Mapping[str, bytes]  # as JSON
+
+
+def unpack(now: int, pairs: Sequence[Reply], cipher: Cipher | None) -> Record:
+    """The record inside the flat field list of a reply."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+        if not isinstance(name, bytes) or not isinstance(value, bytes):
+            raise UnreadableEntry("a session record holds bytes")
+        fields[name] = value
+    meta = _META.fullmatch(fields.pop(META, b""))
+    if meta is None:
+        raise UnreadableEntry("a session record of another format")
+    handle = meta[6]
+    try:
+        raw = {_key_of(field): value for field, value in fields.items()}
+        plain = {key: _opened(key, value, handle, cipher) for key, value in raw.items()}
+    except ValueError as error:
+        raise UnreadableEntry(f"a session record that does not open: {error}") from None
+    return Record(
+        now=now,
+        created=int(meta[1]),
+        deadline=int(meta[2]),
+        login=int(meta[3]),
+        renewed=int(meta[4]),
+        subject_digest=None if meta[5] == NOBODY else meta[5],
+        handle=handle,
+        raw=raw,
+        plain=plain,
+    )
+
+
+def pack(
+    values: Mapping[str, bytes], *, handle: bytes, cipher: Cipher | None
+) -> list[tuple[bytes, bytes]]:
+    """Fields for JSON values of a session, ready to be written."""
+    pairs: list[tuple[bytes, bytes]] = []
+    for key, plain in values.items():
+        stored = cipher.seal(plain, handle + field_of(key)) if cipher else plain
+        pairs.append((field_of(key), stored))
+    return pairs
+
+
+def field_of(key: str) -> bytes:
+    """The field that holds one top-level key."""
+    return _KEY + key.encode("utf-8", "surrogatepass")
+
+
+def dump(key: str, value: object) -> bytes:
+    """One value as JSON. Strict: what would come back as something else is refused."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnstorableValue(
+            f"session[{key!r}] cannot be stored: {error}; a session holds what JSON can, "
+            "so turn it into strings, numbers, lists or dicts, or use a typed session"
+        ) from None
+    return text.encode("utf-8", "surrogatepass")
+
+
+def parse(plain: bytes) -> Any:
+    """The value of `dump`. `ValueError` for anything that `dump` would not write."""
+    try:
+        return json.loads(plain, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def demand_size(values: Mapping[str, bytes], most: int) -> None:
+    """Refuse a session whose keys and values together are larger than `most` bytes."""
+    size = sum(len(field_of(key)) + len(plain) for key, plain in values.items())
+    if size > most:
+        largest = max(values, key=lambda key: len(values[key]))
+        raise SessionTooLarge(
+            f"the session takes {size} bytes, over max_bytes={most}; its largest key is "
+            f"{largest!r} ({len(values[largest])} bytes): store that elsewhere, under its own key"
+        )
+
+
+def _key_of(field: bytes) -> str:
+    if not field.startswith(_KEY):
+        raise ValueError("a field that is no session key")
+    return field[1:].decode("utf-8", "surrogatepass")
+
+
+def _opened(key: str, stored: bytes, handle: bytes, cipher: Cipher | None) -> bytes:
+    return cipher.open(stored, handle + field_of(key)) if cipher else stored
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number out of range")
+    return number

@@ -1,0 +1,225 @@
+"""Sessions in the store: every step as one call, with ids and randomness on this side of it.
+
+A step on an id that was renewed a moment ago follows to the id that replaced it. What a step finds
+is `Found` or `Lost`; that the store is away stays `StoreUnavailable`. When to take which step is
+decided in `outcome.py`.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from cachemw.errors import UnreadableEntry
+from cachemw.scripts import Reply, Script
+from cachemw.sessions import ids
+from cachemw.sessions.errors import ConflictError
+from cachemw.sessions.options import Settings
+from cachemw.sessions.record import NOBODY, Cipher, Record, field_of, pack, unpack
+from cachemw.sessions.scripts import CREATE, LOAD, RENEW, SAVE, TAKE
+from cachemw.sessions.session import Changes
+from cachemw.stores.base import Store
+
+Guards: TypeAlias = Mapping[str, bytes | None]
+_HOPS = 4  # renewals are far apart: two in a row would be a surprise already
+_LONGEST_DEVICE = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A live session, and the id it has now."""
+
+    session_id: bytes
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """There is no such session."""
+
+    reason: Literal["unknown-id", "revoked", "unreadable"]
+
+
+class Vault:
+    """What the middleware does to sessions, over one store."""
+
+    def __init__(self, store: Store, settings: Settings, cipher: Cipher | None) -> None:
+        self.store = store
+        self._settings = settings
+        self._cipher = cipher
+        self._idle = _milliseconds(settings.idle)
+        self._absolute = _milliseconds(settings.absolute)
+
+    async def load(self, session_id: bytes, *, touch: bool = True) -> Found | Lost:
+        """The session of an id. With `touch` this counts as activity."""
+        step = await self._step(LOAD, session_id, (self._idle if touch else b"0",))
+        return self._found(step)
+
+    async def save(self, found: Found, changes: Changes, guards: Guards) -> Found | Lost:
+        """Write a difference, or nothing at all when a guard fails: `ConflictError`."""
+        arguments, stored = self._difference(found.record, changes, guards)
+        step = await self._step(SAVE, found.session_id, (self._idle, *arguments))
+        if isinstance(step, Lost):
+            return step
+        return Found(step.session_id, _changed(found.record, changes, stored))
+
+    async def renew(
+        self, found: Found, changes: Changes, guards: Guards, *, grace: bool, login: bool
+    ) -> Found | Lost:
+        """Save under a new id. A new login starts the clocks again."""
+        arguments, stored = self._difference(found.record, changes, guards)
+        session_id = found.session_id
+        for _ in range(_HOPS):
+            nonce = secrets.token_bytes(ids.NONCE)
+            heir = ids.successor(session_id, nonce)
+            step = await self._once(
+                RENEW,
+                session_id,
+                (
+                    self._idle,
+                    _milliseconds(self._settings.grace) if grace else b"0",
+                    nonce,
+                    self._absolute if login else b"0",
+                    *arguments,
+                ),
+                ids.record_key(heir),
+            )
+            if isinstance(step, Lost):
+                return step
+            if isinstance(step, _Live):
+                return self._found(replace(step, session_id=heir))
+            session_id = ids.successor(session_id, step.nonce)
+            if grace:  # somebody else has just done it
+                current = Found(session_id, _changed(found.record, changes, stored))
+                return await self.save(current, changes, guards)
+        return Lost("unknown-id")
+
+    async def create(
+        self, values: Mapping[str, bytes], *, subject: str | None, login: bool, device: bytes
+    ) -> tuple[Found, Sequence[str]]:
+        """Begin a session. Also the handles of those that had to make room for it."""
+        place = None if subject is None else ids.place_of_subject(subject)
+        session_id = ids.mint(secrets.token_bytes(ids.ENTROPY), place=place)
+        digest = None if subject is None else ids.digest_of_subject(subject)
+        handle = secrets.token_hex(16).encode()
+        pairs = pack(values, handle=handle, cipher=self._cipher)
+        reply = await self.store.run(
+            CREATE,
+            (ids.record_key(session_id), ids.index_key(ids.place_of(session_id))),
+            (
+                self._idle,
+                self._absolute,
+                digest or NOBODY,
+                handle,
+                b"1" if login else b"0",
+                b"%d" % (self._settings.max_sessions or 0),
+                device[:_LONGEST_DEVICE],
+                *(part for pair in pairs for part in pair),
+            ),
+        )
+        match reply:
+            case [b"live", int(now), [*evicted]]:
+                pass
+            case _:
+                raise AssertionError(f"script session-create answered {reply!r}")
+        record = Record(
+            now=now,
+            created=now,
+            deadline=now + int(self._absolute),
+            login=now if login else 0,
+            renewed=now,
+            subject_digest=digest,
+            handle=handle,
+            raw={key: stored for key, (_, stored) in zip(values, pairs, strict=True)},
+            plain=values,
+        )
+        gone = [part.decode() for part in evicted if isinstance(part, bytes)]
+        return Found(session_id, record), gone
+
+    async def take(self, session_id: bytes, guards: Guards) -> Found | Lost:
+        """End a session, and have what it held."""
+        return self._found(await self._step(TAKE, session_id, tuple(_guard_arguments(guards))))
+
+    # --- within
+
+    async def _step(
+        self, script: Script, session_id: bytes, args: Sequence[bytes]
+    ) -> "_Live | Lost":
+        for _ in range(_HOPS):
+            step = await self._once(script, session_id, args)
+            if not isinstance(step, _Moved):
+                return step
+            session_id = ids.successor(session_id, step.nonce)
+        return Lost("unknown-id")
+
+    async def _once(
+        self, script: Script, session_id: bytes, args: Sequence[bytes], *more_keys: bytes
+    ) -> "_Live | _Moved | Lost":
+        index = ids.index_key(ids.place_of(session_id))
+        keys = (ids.record_key(session_id), index, *more_keys)
+        match await self.store.run(script, keys, args):
+            case [b"live", int(now), *fields]:
+                return _Live(session_id, now, fields)
+            case [b"moved", bytes(nonce)]:
+                return _Moved(nonce)
+            case [b"unknown", *_]:
+                return Lost("unknown-id")
+            case [b"revoked", *_]:
+                return Lost("revoked")
+            case [b"unreadable", *_]:
+                return Lost("unreadable")
+            case [b"conflict", bytes(field)]:
+                raise ConflictError(field[1:].decode("utf-8", "surrogatepass"))
+            case other:
+                raise AssertionError(f"script {script.name} answered {other!r}")
+
+    def _found(self, step: "_Live | Lost") -> Found | Lost:
+        if isinstance(step, Lost):
+            return step
+        pairs = step.fields[0] if step.fields else None
+        try:
+            if not isinstance(pairs, list):
+                raise UnreadableEntry("a session record without fields")
+            return Found(step.session_id, unpack(step.now, pairs, self._cipher))
+        except UnreadableEntry:
+            return Lost("unreadable")
+
+    def _difference(
+        self, record: Record, changes: Changes, guards: Guards
+    ) -> tuple[Sequence[bytes], Mapping[str, bytes]]:
+        """The arguments for a difference, and what they make the store keep under each key."""
+        pairs = pack(changes.sets, handle=record.handle, cipher=self._cipher)
+        stored = {key: value for key, (_, value) in zip(changes.sets, pairs, strict=True)}
+        arguments = [*_guard_arguments(guards), b"%d" % len(pairs)]
+        for field, value in pairs:
+            arguments += (field, value)
+        arguments += (field_of(key) for key in sorted(changes.dels))
+        return arguments, stored
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    session_id: bytes
+    now: int
+    fields: Sequence[Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    nonce: bytes
+
+
+def _guard_arguments(guards: Guards) -> list[bytes]:
+    arguments = [b"%d" % len(guards)]
+    for key, stored in guards.items():
+        arguments += (field_of(key), b"0" if stored is None else b"1", stored or b"")
+    return arguments
+
+
+def _changed(record: Record, changes: Changes, stored: Mapping[str, bytes]) -> Record:
+    kept = {key: value for key, value in record.raw.items() if key not in changes.dels}
+    return replace(record, raw={**kept, **stored}, plain=changes.applied_to(record.plain))
+
+
+def _milliseconds(duration: float) -> bytes:
+    return b"%d" % max(1, round(duration * 1000))

@@ -1,0 +1,154 @@
+"""A WebSocket and its session: the cookie goes out with the accept, and a session that ends
+elsewhere ends the socket.
+
+While the socket is open, its session is looked up every `websocket_check` seconds. When it was
+revoked, rotated by a login, or has expired, the client gets a close with code 1008 and the app a
+disconnect. A message from the client counts as activity; an idle socket does not keep its session
+alive. An outage of the store closes nothing.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachemw.errors import StoreUnavailable
+from cachemw.sessions.errors import ConflictError, SessionUnavailable
+from cachemw.sessions.headers import marked
+from cachemw.sessions.refusal import refusal
+from cachemw.sessions.sessions import Sessions
+from cachemw.sessions.vault import Found
+from cachemw.sessions.visit import Visit
+
+POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
+_OVER: Message = {
+    "type": "websocket.disconnect",
+    "code": POLICY_VIOLATION,
+    "reason": "the session has ended",
+}
+_log = logging.getLogger("cachemw.sessions")
+
+
+class SocketClosed(OSError):
+    """The app sends to a socket whose session has ended."""
+
+
+class Socket:
+    """One connection, from its handshake to its end."""
+
+    def __init__(
+        self, visit: Visit, sessions: Sessions, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._visit = visit
+        self._sessions = sessions
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._answered = False
+        self._refused = False
+        self._heard = False
+        self._over = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def serve(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self._from_client, self._to_client)
+        except (SessionUnavailable, ConflictError) as error:
+            if self._answered:
+                raise
+            await self._refuse(error)
+            return
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+                await asyncio.wait({self._watch})
+        if self._answered and not self._over.is_set():
+            await self._settle_late()
+
+    async def _to_client(self, message: Message) -> None:
+        if self._refused or self._over.is_set():
+            raise SocketClosed("the session of this WebSocket has ended")
+        if message["type"] in ("websocket.accept", "websocket.http.response.start"):
+            message = await self._with_session(message)
+        elif message["type"] == "websocket.close":
+            self._answered = True
+        await self._send(message)
+        if message["type"] == "websocket.accept":
+            self._start_watching()
+
+    async def _with_session(self, message: Message) -> Message:
+        accepts = message["type"] == "websocket.accept"
+        try:
+            cookie = await self._visit.settle(200 if accepts else message["status"])
+        except (SessionUnavailable, ConflictError) as error:
+            await self._refuse(error)
+            raise SocketClosed("the session of this WebSocket cannot be saved") from None
+        self._answered = True
+        headers = tuple(message.get("headers", ()))
+        if not accepts:
+            headers = marked(headers, used=self._visit.session.accessed, cookie=cookie)
+        elif cookie is not None:
+            headers = (*headers, cookie)
+        self._visit.answered()
+        return {**message, "headers": headers}
+
+    async def _from_client(self) -> Message:
+        if self._watch is None:
+            message = await self._receive()
+        else:
+            message = await self._receive_or_over()
+        self._heard = self._heard or message["type"] == "websocket.receive"
+        return message
+
+    async def _receive_or_over(self) -> Message:
+        arrival = asyncio.ensure_future(self._receive())
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({arrival, over}, return_when=asyncio.FIRST_COMPLETED)
+            return _OVER if self._over.is_set() else arrival.result()
+        finally:
+            arrival.cancel()
+            over.cancel()
+
+    def _start_watching(self) -> None:
+        interval = self._sessions.settings.websocket_check
+        if self._visit.found is not None and interval > 0:
+            self._watch = asyncio.create_task(self._keep_watch(self._visit.found, interval))
+
+    async def _keep_watch(self, found: Found, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
+            heard, self._heard = self._heard, False
+            try:
+                current = await self._sessions.vault.load(found.session_id, touch=heard)
+            except StoreUnavailable:
+                continue
+            if not isinstance(current, Found):
+                self._sessions.note(current.reason, detail="websocket")
+                break
+            found = current  # it may have another id by now
+            self._visit.follow(found.session_id)
+        self._over.set()
+        with suppress(OSError):  # the client may have left in this moment
+            await self._send(
+                {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": _OVER["reason"]}
+            )
+
+    async def _refuse(self, error: SessionUnavailable | ConflictError) -> None:
+        self._answered = self._refused = True
+        status, headers, body = refusal(error, self._sessions.settings.retry_after)
+        _log.warning("refused a WebSocket (%d): %s", status, error)
+        if "websocket.http.response" in (self._scope.get("extensions") or {}):
+            start: Message = {"type": "websocket.http.response.start"}
+            await self._send({**start, "status": status, "headers": headers})
+            await self._send({"type": "websocket.http.response.body", "body": body})
+        else:
+            await self._send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+
+    async def _settle_late(self) -> None:
+        try:
+            await self._visit.settle_early()
+        except (SessionUnavailable, ConflictError) as error:
+            _log.warning("what a WebSocket left in its session is lost: %s", error)

@@ -1,0 +1,48 @@
+"""What the tests of the limiter are told in: a clock that is moved, and clients with addresses."""
+
+from collections.abc import Mapping
+
+import httpx2
+from starlette.types import ASGIApp
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Client:
+    """Somebody at an address. Answers of the app are plain httpx responses, 500s included."""
+
+    def __init__(self, app: ASGIApp, address: str | None = "203.0.113.9") -> None:
+        peer = None if address is None else (address, 4711)
+        transport = httpx2.ASGITransport(
+            app,
+            raise_app_exceptions=False,
+            client=peer,  # type: ignore[arg-type]
+        )
+        self._http = httpx2.AsyncClient(transport=transport, base_url="http://app")
+
+    async def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: str
+    ) -> httpx2.Response:
+        return await self._http.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+
+    async def get(self, path: str = "/", **headers: str) -> httpx2.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.ask("GET", path, named)
+
+    async def post(self, path: str = "/", **headers: str) -> httpx2.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.ask("POST", path, named)
+
+    async def statuses(self, path: str, times: int) -> list[int]:
+        return [(await self.get(path)).status_code for _ in range(times)]

@@ -1,0 +1,281 @@
+"""The limiter on real servers: trips, faults, outages, and what is told from memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from cachemw.ratelimit.identity import Identity
+from cachemw.ratelimit.limiter import Limiter
+from cachemw.ratelimit.recall import Recall
+from cachemw.ratelimit.rule import RateLimit
+from cachemw.stores import open_store
+from cachemw.stores.base import Store
+from cachemw.stores.memory import MemoryStore
+from cachemw.testing.faultproxy import FaultProxy
+from tests.ratelimit.apps import Client, Clock
+from tests.ratelimit.test_middleware import app_with
+from tests.servers import Cluster, Server
+
+pytestmark = pytest.mark.anyio
+
+ME = Identity("ip", "203.0.113.9")
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Callable[[str], Store]]:
+    stores: list[Store] = []
+
+    def opener(url: str) -> Store:
+        stores.append(open_store(url))
+        return stores[-1]
+
+    yield opener
+    for store in stores:
+        await store.aclose()
+
+
+def evaluations(server: Server) -> int:
+    """How many scripts the server ran, and everything else that touches keys by name."""
+    stats = server.info("commandstats")
+    calls = {name: int(text.split(",")[0].removeprefix("calls=")) for name, text in stats.items()}
+    outside = ("eval", "evalsha", "fcall", "get", "mget", "ttl", "del")
+    inner = {"cmdstat_get", "cmdstat_del"}  # these two are also called from within the script
+    return sum(
+        calls.get(f"cmdstat_{name}", 0) for name in outside if f"cmdstat_{name}" not in inner
+    )
+
+
+async def test_five_limits_are_one_trip(server: Server, opened: Callable[[str], Store]) -> None:
+    rules = [
+        RateLimit("50/second", "500/minute", "5000/hour", name="api"),
+        RateLimit("90/minute", "900/hour", name="route"),
+    ]
+    client = Client(app_with(Limiter(opened(server.url)), {"/x": rules}))
+    await client.get("/x")
+    before = evaluations(server)
+
+    assert await client.statuses("/x", 10) == [200] * 10
+
+    assert evaluations(server) - before == 10
+
+
+async def test_who_is_over_costs_the_server_nothing(
+    server: Server, opened: Callable[[str], Store]
+) -> None:
+    client = Client(app_with(Limiter(opened(server.url)), {"/x": RateLimit("3/hour")}))
+    await client.statuses("/x", 4)
+    before = evaluations(server)
+
+    assert await client.statuses("/x", 50) == [429] * 50
+
+    assert evaluations(server) == before
+
+
+async def test_a_lost_reply_counts_once(redis_url: str, opened: Callable[[str], Store]) -> None:
+    async with FaultProxy(redis_url) as proxy:
+        rule = RateLimit("5/minute", name="api").bind(opened(proxy.url))
+        assert (await rule.hit(ME)).remaining == 4
+        direct = RateLimit("5/minute", name="api").bind(opened(redis_url))
+
+        for _ in range(2):
+            proxy.drop_next_reply(to="EVALSHA")
+            verdict = await rule.hit(ME)
+            assert (verdict.allowed, verdict.counted_by) == (True, "nobody")
+
+        assert (await direct.peek(ME)).remaining == 2
+
+
+async def test_a_server_that_forgot_the_script_is_taught_it_again(
+    server: Server, opened: Callable[[str], Store]
+) -> None:
+    rule = RateLimit("5/minute", name="api").bind(opened(server.url))
+    await rule.hit(ME)
+    server.ask("SCRIPT", "FLUSH")
+    verdict = await rule.hit(ME)
+    assert (verdict.remaining, verdict.counted_by) == (3, "store")
+
+
+async def test_fifty_of_two_thousand_at_once(
+    redis_url: str, opened: Callable[[str], Store]
+) -> None:
+    rule = RateLimit("50/minute", "60/hour", name="api").bind(opened(redis_url + DEADLINE))
+    verdicts = await asyncio.gather(*(rule.hit(ME) for _ in range(2000)))
+    assert sum(verdict.allowed for verdict in verdicts) == 50
+    assert (await rule.peek(ME)).standings[1].remaining == 10
+
+
+DEADLINE = "?deadline=5s"
+
+
+@pytest.mark.xdist_group("cluster")
+async def test_in_a_cluster_all_limits_of_a_client_are_one_step(
+    cluster: Cluster, opened: Callable[[str], Store]
+) -> None:
+    limiter = Limiter(opened(cluster.url + DEADLINE))
+    rule = RateLimit("5/minute", "7/hour", name="api").bind(limiter)
+    for number in range(30):
+        identity = Identity("ip", f"203.0.113.{number}")
+        verdicts = [await rule.hit(identity) for _ in range(7)]
+        assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False] * 2
+        assert {verdict.counted_by for verdict in verdicts} <= {"store", "recall"}
+        assert (await rule.peek(identity)).standings[1].remaining == 2
+    await rule.reset(Identity("ip", "203.0.113.1"))
+    assert (await rule.hit(Identity("ip", "203.0.113.1"))).remaining == 4
+
+
+# --- without a store
+
+
+class Away(MemoryStore):
+    """A store that can be taken away and given back."""
+
+    async def leave(self) -> None:
+        await self.aclose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> Away:
+    return Away(clock=clock)
+
+
+async def test_open_admits_and_says_nothing_of_limits(store: Away) -> None:
+    client = Client(app_with(Limiter(store), {"/x": RateLimit("1/minute", on_outage="open")}))
+    await store.leave()
+    answers = [await client.get("/x") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert "ratelimit" not in answers[0].headers
+
+
+async def test_closed_refuses_with_503_until_the_store_is_back(store: Away) -> None:
+    client = Client(app_with(Limiter(store), {"/x": RateLimit("1/minute", on_outage="closed")}))
+    await store.leave()
+    refused = await client.get("/x")
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["cache-control"] == "no-store"
+    assert refused.json()["type"].endswith("#temporary-reduced-capacity")
+    await store.open()
+    assert await client.statuses("/x", 2) == [200, 429]
+
+
+async def test_local_admits_this_workers_share(store: Away, clock: Clock) -> None:
+    limiter = Limiter(store, workers=4, clock=clock)
+    client = Client(app_with(limiter, {"/x": RateLimit("10/minute", on_outage="local")}))
+    await store.leave()
+    assert await client.statuses("/x", 3) == [200, 200, 429]
+    assert (await client.get("/x")).headers["ratelimit-policy"] == '"minute";q=2;w=60'
+    clock.sleep(60)
+    assert await client.statuses("/x", 3) == [200, 200, 429]
+    await store.open()
+    assert await client.statuses("/x", 11) == [200] * 10 + [429]
+
+
+async def test_a_share_is_never_nothing(store: Away, clock: Clock) -> None:
+    limiter = Limiter(store, workers=8, clock=clock)
+    rule = RateLimit("5/minute", name="r", on_outage="local", cost=3)
+    client = Client(app_with(limiter, {"/x": rule}))
+    await store.leave()
+    assert await client.statuses("/x", 2) == [200, 429]
+
+
+async def test_the_number_of_workers_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, store: Away
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    assert Limiter(store).workers == 3
+
+
+async def test_each_rule_answers_an_outage_in_its_own_way(store: Away) -> None:
+    rules = {
+        "/both": [
+            RateLimit("9/minute", name="o"),
+            RateLimit("9/minute", name="c", on_outage="closed"),
+        ],
+        "/open": RateLimit("9/minute"),
+    }
+    client = Client(app_with(Limiter(store), rules))
+    await store.leave()
+    assert (await client.get("/both")).status_code == 503
+    assert (await client.get("/open")).status_code == 200
+
+
+async def test_in_the_shadow_an_outage_closes_nothing(store: Away) -> None:
+    rule = RateLimit("9/minute", on_outage="closed", shadow=True)
+    client = Client(app_with(Limiter(store), {"/x": rule}))
+    await store.leave()
+    assert (await client.get("/x")).status_code == 200
+
+
+async def test_a_frozen_server_costs_a_request_one_deadline(
+    server: Server, opened: Callable[[str], Store]
+) -> None:
+    limiter = Limiter(opened(server.url))
+    client = Client(app_with(limiter, {"/x": RateLimit("99/minute", name="x", on_outage="local")}))
+    await client.get("/x")
+    server.stop()
+    try:
+        assert await client.statuses("/x", 20) == [200] * 20
+    finally:
+        server.cont()
+    assert limiter.counts["x", "allowed"] == 21
+
+
+# --- memory of refusals
+
+
+async def test_a_reset_is_seen_by_every_process_within_ten_seconds(
+    store: Away, clock: Clock
+) -> None:
+    here, there = (Limiter(store, clock=clock) for _ in range(2))
+    one, two = (RateLimit("1/hour", name="r").bind(limiter) for limiter in (here, there))
+    for rule in (one, two):
+        await rule.hit(ME)
+        assert not (await rule.hit(ME)).allowed
+
+    await one.reset(ME)
+
+    assert (await one.hit(ME)).allowed
+    assert (await two.hit(ME)).counted_by == "recall"
+    clock.sleep(10)
+    assert (await two.hit(ME)).counted_by == "store"
+
+
+async def test_what_is_remembered_counts_down(store: Away, clock: Clock) -> None:
+    rule = RateLimit("1/minute", name="r").bind(Limiter(store, clock=clock))
+    await rule.hit(ME)
+    await rule.hit(ME)
+    clock.sleep(5)
+    remembered = await rule.hit(ME)
+    assert (remembered.counted_by, remembered.retry_after) == ("recall", 55_000)
+    assert remembered.standings[0].reset == 55_000
+
+
+async def test_tentative_charges_of_others_are_no_reason_to_remember(
+    store: Away, clock: Clock
+) -> None:
+    rule = RateLimit("1/minute", name="r", count_when=lambda answer: answer.status_code == 401)
+    limiter = Limiter(store, clock=clock)
+    rule.bind(limiter)
+    await rule.hit(ME)  # as a request does whose answer is not known yet
+    client = Client(app_with(limiter, {"/x": rule}))
+    assert await client.statuses("/x", 1) == [429]
+    await rule.refund(ME)
+    assert await client.statuses("/x", 2) == [200, 200]
+
+
+def test_memory_is_bounded() -> None:
+    recall: Recall[int] = Recall(3)
+    for number in range(10):
+        recall.keep(number, number, now=0, until=5, concerns=frozenset((b"%d" % number,)))
+    assert len(recall) == 3
+    assert recall.find(9, now=4) == (9, 0)
+    assert recall.find(9, now=5) is None
+    recall.forget(b"8")
+    assert recall.find(8, now=1) is None
+    assert recall.find(7, now=1) == (7, 0)
