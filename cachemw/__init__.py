@@ -1,0 +1,44 @@
+"""cachemw: the cache layer for ASGI apps. The public names; `docs/` explains them."""
+
+from cachemw.caching.marks import CacheContext, Cached, Purges, cached, purges
+from cachemw.caching.middleware import CacheMiddleware
+from cachemw.caching.policy import CachePolicy
+from cachemw.errors import CachemwError, ConfigurationError, StoreUnavailable
+from cachemw.install import CacheMW, install
+from cachemw.ratelimit.identity import client_ip, header, subject
+from cachemw.ratelimit.middleware import RateLimitMiddleware
+from cachemw.ratelimit.rule import RateLimit
+from cachemw.sessions.guards import fresh_login, required_session
+from cachemw.sessions.middleware import SessionMiddleware
+from cachemw.sessions.session import Session
+from cachemw.sessions.sessions import Sessions
+from cachemw.stores import MemoryStore, RedisStore, Store, open_store
+
+__all__ = [
+    "CacheContext",
+    "CacheMW",
+    "CacheMiddleware",
+    "CachePolicy",
+    "Cached",
+    "CachemwError",
+    "ConfigurationError",
+    "MemoryStore",
+    "Purges",
+    "RateLimit",
+    "RateLimitMiddleware",
+    "RedisStore",
+    "Session",
+    "SessionMiddleware",
+    "Sessions",
+    "Store",
+    "StoreUnavailable",
+    "cached",
+    "client_ip",
+    "fresh_login",
+    "header",
+    "install",
+    "open_store",
+    "purges",
+    "required_session",
+    "subject",
+]

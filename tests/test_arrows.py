@@ -28,7 +28,7 @@ LAYERS = [
     # await, clock, tasks, randomness
     (
         *("caching/middleware", "caching/refresh", "caching/fill"),
-        *("caching/keeper", "caching/shelf"),
+        *("caching/exchange", "caching/flights", "caching/keeper", "caching/shelf"),
         *("ratelimit/middleware", "ratelimit/guard", "ratelimit/ledger", "ratelimit/limiter"),
         *("ratelimit/marks", "ratelimit/rule"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),

@@ -159,6 +159,13 @@ def test_a_failed_installation_is_said_and_tried_again(tree: Tree) -> None:
     assert tree.installed() == ["dev", "dev"]
 
 
+def test_a_half_done_installation_is_never_taken_for_a_whole_one(tree: Tree) -> None:
+    tree.run("bench")
+    tree.run("demo", PIP_EXIT="1")
+    tree.run("bench")
+    assert tree.installed() == ["dev", "demo,dev", "dev"]
+
+
 def test_two_calls_at_once_install_once(tree: Tree) -> None:
     with open(f"{tree.venv}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

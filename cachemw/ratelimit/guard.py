@@ -129,13 +129,9 @@ def decorated(rule: "RateLimit", endpoint: Any) -> Any:
     @functools.wraps(endpoint)
     async def counted(*args: Any, **kwargs: Any) -> Any:
         injected = kwargs.pop(_INJECTED, None)
-        given: list[Any] = [injected, *args, *kwargs.values()]
-        connection: Any = next((each for each in given if isinstance(each, HTTPConnection)), None)
-        if connection is None:
-            raise ConfigurationError(f"{endpoint!r} was called without a request or websocket")
-        await enforce(rule, connection, {})
+        await enforce(rule, _connection_among([injected, *args, *kwargs.values()]), {})
         if is_async:
-            return await endpoint(*args, **kwargs)
+            return await cast(Any, endpoint)(*args, **kwargs)
         return await run_in_threadpool(endpoint, *args, **kwargs)
 
     setattr(counted, MARK, (*getattr(endpoint, MARK, ()), rule))
@@ -153,6 +149,13 @@ def signature_of(endpoint: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(endpoint, eval_str=True)
     except NameError:  # a name that only type checkers import
         return inspect.signature(endpoint)
+
+
+def _connection_among(arguments: list[Any]) -> HTTPConnection:
+    for argument in arguments:
+        if isinstance(argument, HTTPConnection):
+            return cast(HTTPConnection, argument)
+    raise ConfigurationError("a limited endpoint was called without a request or websocket")
 
 
 def _is_connection(annotation: object) -> bool:

@@ -6,7 +6,7 @@ words the answer. What belongs to one request lives in a `_Responder`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Never, TypeAlias, cast
+from typing import Never, TypeAlias, cast
 
 from starlette._utils import get_route_path
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -245,10 +245,11 @@ class _Responder:
 
 
 def _as_rules(where: str, given: object) -> tuple[RateLimit, ...]:
-    several = tuple(cast(Iterable[object], given)) if isinstance(given, list | tuple) else (given,)
+    items = cast(Iterable[object], given if isinstance(given, list | tuple) else (given,))
+    several = tuple(items)
     rules = tuple(rule for rule in several if isinstance(rule, RateLimit))
     if len(rules) < len(several) or not rules:
-        wrong = next((rule for rule in several if not isinstance(rule, RateLimit)), given)
+        wrong = next((rule for rule in several if not isinstance(rule, RateLimit)), ())
         instead = repr(wrong) if isinstance(wrong, str) else "'100/minute'"
         raise ConfigurationError(f"{where!r}: {wrong!r} is no rule: write RateLimit({instead})")
     return rules

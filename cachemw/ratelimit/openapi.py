@@ -49,8 +49,8 @@ def document(app: Any, routes: "Routes[Any]", default: Iterable[RateLimit]) -> N
             for method in route.pattern.methods or ():
                 operation = _operation(schema, route, method)
                 rules = [*_rules_from(routes, by_default, route, method), *_rules_on(route)]
-                if operation is not None and rules:
-                    _describe(operation, rules)
+                if operation is not None:
+                    _describe(operation, [rule for rule in rules if not rule.shadow])
         return schema
 
     openapi.__cachemw__ = True  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def _operation(schema: Schema, route: AppRoute, method: str) -> Schema | None:
     return operations.get(method.lower())
 
 
-def _describe(operation: Schema, rules: Iterable[RateLimit]) -> None:
+def _describe(operation: Schema, rules: list[RateLimit]) -> None:
     responses: Schema = operation.setdefault("responses", {})
-    for status, response in refusals([rule for rule in rules if not rule.shadow]).items():
+    for status, response in refusals(rules).items() if rules else ():
         responses.setdefault(status, response)

@@ -121,8 +121,7 @@ def verdict_on(
         waits.append(max(1, block.left))
         outcome = "limited" if violated and block.left == demand.block else "blocked"
         standings = tuple(
-            replace(each, remaining=0, reset=max(each.reset, block.left), violated=True)
-            for each in standings
+            replace(each, remaining=0, reset=max(each.reset, block.left)) for each in standings
         )
     retry_after = max(waits, default=0)
     return Verdict(demand.label, outcome, standings, retry_after, counted_by, demand.shadow)

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from urllib.parse import urlsplit
+from typing import Any
 
 from cachemw.errors import ConfigurationError
 from cachemw.sizes import size
@@ -10,7 +10,7 @@ from cachemw.stores.base import Store
 from cachemw.stores.embedded import EmbeddedServer
 from cachemw.stores.memory import MemoryStore
 from cachemw.stores.redis import RedisStore
-from cachemw.stores.targets import from_url, read_options
+from cachemw.stores.targets import OURS, from_url, read_options, split_url
 
 __all__ = ["MemoryStore", "RedisStore", "Store", "open_store"]
 
@@ -31,23 +31,27 @@ def open_store(url: str) -> Store:
     Options go into the query string: `?prefix=shop:&deadline=50ms`. `ConfigurationError` names what
     is wrong with a URL.
     """
-    scheme, query = urlsplit(url).scheme, urlsplit(url).query
-    if scheme == "memory":
-        return MemoryStore(**read_options(query, _MEMORY_OPTIONS))
-    if scheme == "embedded":
-        return _embedded(query)
+    parts = split_url(url)
+    if parts.scheme in ("memory", "embedded") and (parts.netloc or parts.path.strip("/")):
+        raise ConfigurationError(f"{parts.scheme}:// takes neither a host nor a path")
+    if parts.scheme == "memory":
+        return MemoryStore(**read_options(parts.query, _MEMORY_OPTIONS))
+    if parts.scheme == "embedded":
+        return _embedded(read_options(parts.query, {**OURS, **_EMBEDDED_OPTIONS}))
     target = from_url(url)
     return RedisStore(target, **target.options)
 
 
-def _embedded(query: str) -> Store:
+def _embedded(options: dict[str, Any]) -> Store:
+    ours = {name: options.pop(name) for name in OURS if name in options}
     handed_over = os.environ.get("CACHEMW_REDIS_URL")
     if handed_over:
-        if urlsplit(handed_over).scheme == "embedded":
-            raise ConfigurationError("CACHEMW_REDIS_URL must name a server, not embedded://")
-        return open_store(handed_over)
-    server = EmbeddedServer(**read_options(query, _EMBEDDED_OPTIONS))
+        if split_url(handed_over).scheme in ("memory", "embedded"):
+            raise ConfigurationError("CACHEMW_REDIS_URL must name a server: redis://host:6379/0")
+        target = from_url(handed_over)
+        return RedisStore(target, **{**ours, **target.options})
+    server = EmbeddedServer(**options)
     server.start()
-    store = RedisStore(from_url(server.url))
+    store = RedisStore(from_url(server.url), **ours)
     weakref.finalize(store, server.stop)
     return store

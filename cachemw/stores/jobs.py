@@ -88,11 +88,12 @@ class Read(Command[list[bytes | None]]):
             self.refused(str(reply))
             return
         keys = self.keys
-        if not isinstance(reply, list) or len(cast("list[object]", reply)) != len(keys):
+        found = cast("list[Any]", reply)
+        if not isinstance(reply, list) or len(found) != len(keys):
             raise Desync("an MGET of another length")
         values: list[bytes | None] = []
         doubt = False
-        for key, stored in zip(keys, cast("list[Any]", reply), strict=True):
+        for key, stored in zip(keys, found, strict=True):
             value: bytes | None = None
             if stored is not None:
                 value = unseal(key, stored)
@@ -146,8 +147,8 @@ class Scan(Command[tuple[bytes, list[bytes]]]):
 
     def read(self, reply: Any) -> tuple[bytes, list[bytes]]:
         match reply:
-            case [bytes() as cursor, list() as found]:
-                keys = cast("list[bytes]", found)
+            case [bytes(), list()]:
+                cursor, keys = cast("tuple[bytes, list[bytes]]", reply)
             case _:
                 raise Desync("a SCAN that was not answered by a cursor and keys")
         if not all(key.startswith(self.prefix) for key in keys):

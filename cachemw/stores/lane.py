@@ -34,7 +34,7 @@ MOST_UNSENT = 64 * 1024 * 1024  # bytes that the server has not taken from us ye
 
 def packed(parts: Sequence[bytes | str | int]) -> bytes:
     """A command as it goes over the wire."""
-    return cast(bytes, hiredis.pack_command(tuple(parts)))  # type: ignore[arg-type, redundant-cast]
+    return cast(bytes, hiredis.pack_command(tuple(parts)))  # type: ignore[arg-type]
 
 
 class Desync(Exception):

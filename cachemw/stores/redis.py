@@ -1,7 +1,7 @@
 """The store contract on Redis or Valkey: one server, sentinels or a cluster.
 
 This file turns verbs into jobs and knows what a key looks like on the server. Where jobs go is
-`nodes.py`, how they travel `lane.py`, what they mean `jobs.py`.
+`nodes.py` or `cluster.py`, how they travel `lane.py`, what they mean `jobs.py`.
 
 Connections belong to an event loop, so each loop that uses the store gets its own, made when the
 first verb needs them.
@@ -9,34 +9,32 @@ first verb needs them.
 
 import asyncio
 import functools
+import itertools
 import logging
+import os
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from cachemw.durations import DurationLike, seconds
-from cachemw.errors import StoreUnavailable
+from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import Reply, Script
-from cachemw.stores.base import (
-    Store,
-    demand_one_slot,
-    escape_pattern,
-    seal,
-    together,
-)
+from cachemw.stores.base import Store, demand_one_slot, escape_pattern, seal, together
 from cachemw.stores.breaker import Breaker
-from cachemw.stores.clock import CLOCK_KEY, CLOCK_LIVES, TIME, ServerClock
-from cachemw.stores.jobs import Delete, Raw, Read, Run, Wrapped, Write
-from cachemw.stores.nodes import CONNECT, Cluster, Node, OneServer, Topology
+from cachemw.stores.clock import CLOCK_KEY, TIME, ServerClock, time_args, time_of
+from cachemw.stores.cluster import Cluster
+from cachemw.stores.jobs import Command, Delete, Raw, Read, Recall, Run, Scan, Wrapped, Write
+from cachemw.stores.nodes import CONNECT, Node, OneServer, Topology
 from cachemw.stores.selfcheck import self_check
 from cachemw.stores.targets import Target, from_client
 from cachemw.stores.wire import dialer, sentinel_dialer
 
 logger = logging.getLogger("cachemw.store")
 
-LARGE_KEYS = 1024  # how many keys of large values are remembered
+T = TypeVar("T")
+R = TypeVar("R")
+_NOTHING: Sequence[Awaitable[Any]] = ()
+BATCH = 1000  # keys that a server looks at in one step of a scan
 
 
 class RedisStore(Store):
@@ -55,16 +53,17 @@ class RedisStore(Store):
         breaker: Callable[[], Breaker] = Breaker,
     ) -> None:
         self.target = client if isinstance(client, Target) else from_client(client)
-        self.prefix = prefix.encode()
+        self.prefix = _checked(prefix)
         self.deadline = seconds(deadline)
+        if self.deadline <= 0:
+            raise ConfigurationError("the deadline of a store must be more than 0: try '100ms'")
         self._breaker = breaker
-        self._topologies: WeakKeyDictionary[asyncio.AbstractEventLoop, Topology]
-        self._topologies = WeakKeyDictionary()
+        self._topologies: dict[asyncio.AbstractEventLoop, Topology] = {}
         self._last: tuple[asyncio.AbstractEventLoop, Topology] | None = None
+        self._nonces = _nonces()
         self._clock = ServerClock()
-        self._is_reading_clock = False
         self._scripts: dict[Script, Wrapped] = {}
-        self._large: OrderedDict[bytes, None] = OrderedDict()
+        self._recall = Recall()
 
     def __repr__(self) -> str:
         return f"<RedisStore {self.target}>"
@@ -72,48 +71,52 @@ class RedisStore(Store):
     # --- verbs
 
     def get_many(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+        if not keys:
+            return _Joined(_NOTHING, list)
         prefix = self.prefix
         full = [prefix + key for key in keys]
-        jobs = self._topology().read(full, self._reading)
-        return jobs[0].future if len(jobs) == 1 else _in_order(full, jobs)
+        jobs = self._topology().submit_read(Read(full, self._recall))
+        if len(jobs) == 1:
+            return jobs[0].future
+        return _Joined([job.future for job in jobs], functools.partial(_in_order, full, jobs))
 
     def set(self, key: bytes, value: bytes, *, ttl: int) -> Awaitable[None]:
-        job = Write(self.prefix + key, self.sealed(key, value), ttl)
+        full = self.prefix + key
+        job = Write(full, seal(full, value), ttl)
         if job.is_large:
-            self._note_large(job.key)
-        self._topology().submit(job)
-        return job.future
+            self._recall.note_large(full)
+        return self._submit(job)
 
     def delete(self, keys: Sequence[bytes]) -> Awaitable[int]:
-        topology = self._topology()
-        jobs = [Delete(group) for group in topology.split([self.prefix + key for key in keys])]
-        for job in jobs:
-            topology.submit(job)
-        return jobs[0].future if len(jobs) == 1 else _sum([job.future for job in jobs])
+        if not keys:
+            return _Joined(_NOTHING, sum)
+        groups = self._topology().split([self.prefix + key for key in keys])
+        counts = [self._submit(Delete(group)) for group in groups]
+        return counts[0] if len(counts) == 1 else _Joined(counts, sum)
 
     def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
         demand_one_slot(script, keys)
-        return self._run(script, keys, args).future
+        return self._run(script, keys, args)
 
     def time(self) -> Awaitable[int]:
-        return _as_int(self._read_clock())
+        return _Joined([self._read_clock()], lambda replies: time_of(replies[0]))
 
     def now(self) -> int:
         local = time.monotonic()
-        if self._clock.wants_reading(local) and not self._is_reading_clock:
+        if self._clock.wants_reading(local):
             self._read_clock()
-        return self._clock.now(local) if self._clock.is_known else int(time.time() * 1_000_000)
+        return self._clock.now(local) if self._clock.is_known else time.time_ns() // 1000
 
     async def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
         match = escape_pattern(self.prefix) + pattern
         for node in await self._topology().nodes():
             cursor = b"0"
             while True:
-                job = Raw(b"", "SCAN", cursor, "MATCH", match, "COUNT", 1000)
+                job = Scan(cursor, self.prefix, match, BATCH)
                 node.submit(job)
-                cursor, batch = await job.future
-                if batch:
-                    yield [key[len(self.prefix) :] for key in batch]
+                cursor, found = await job.future
+                if found:
+                    yield found
                 if cursor == b"0":
                     break
 
@@ -123,21 +126,19 @@ class RedisStore(Store):
     # --- life
 
     async def open(self) -> None:
-        self._last = None
-        self._topologies.pop(asyncio.get_running_loop(), None)
+        if self._topology().is_closed:
+            self._forget(asyncio.get_running_loop())
         try:
             await self.time()
         except StoreUnavailable as error:
             logger.warning(
                 "%s does not answer yet (%s); carrying on without it", self.target, error
             )
-            return
         for finding in await self_check(self):
             logger.warning("%s: %s", self.target, finding)
 
     async def aclose(self) -> None:
-        topology = self._topology()
-        topology.close()
+        await self._topology().aclose()
         await asyncio.sleep(0)  # transports close in the next turn of the loop
 
     def breakers(self) -> dict[str, bool]:
@@ -153,15 +154,45 @@ class RedisStore(Store):
 
     # --- within
 
+    def _submit(self, job: Command[T]) -> "asyncio.Future[T]":
+        self._topology().submit(job)
+        return job.future
+
+    def _run(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> "asyncio.Future[Reply]":
+        wrapped = self._scripts.get(script)
+        if wrapped is None:
+            wrapped = self._scripts[script] = Wrapped(script)
+        prefix = self.prefix
+        return self._submit(Run(wrapped, [prefix + key for key in keys], args, next(self._nonces)))
+
+    def _read_clock(self) -> "asyncio.Future[Reply]":
+        sent = self._clock.asked = time.monotonic()
+        reading = self._run(TIME, (CLOCK_KEY,), time_args(self._clock.seen))
+        reading.add_done_callback(functools.partial(self._anchor, sent))
+        return reading
+
+    def _anchor(self, sent: float, reading: "asyncio.Future[Reply]") -> None:
+        if not reading.cancelled() and reading.exception() is None:
+            self._clock.read(time_of(reading.result()), sent, time.monotonic())
+
     def _topology(self) -> Topology:
         loop = asyncio.get_running_loop()
         if self._last is not None and self._last[0] is loop:
             return self._last[1]
         topology = self._topologies.get(loop)
         if topology is None:
+            for other in [other for other in self._topologies if other.is_closed()]:
+                self._forget(other)
+            self._nonces = _nonces()  # anew after a fork, which brings a new loop
             topology = self._topologies[loop] = self._connect()
         self._last = (loop, topology)
         return topology
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._topologies.pop(loop, None)
+        self._last = None
 
     def _connect(self) -> Topology:
         target = self.target
@@ -174,45 +205,41 @@ class RedisStore(Store):
             dial = dialer(address, CONNECT)
         return OneServer(Node(dial, self.deadline, self._breaker(), str(target)))
 
-    def _reading(self, keys: Sequence[bytes]) -> Read:
-        is_large = bool(self._large) and any(key in self._large for key in keys)
-        return Read(keys, self._note_large, is_large)
 
-    def _note_large(self, key: bytes) -> None:
-        self._large[key] = None
-        if len(self._large) > LARGE_KEYS:
-            self._large.popitem(last=False)
+class _Joined(Generic[T, R]):
+    """What several jobs come to together. Unlike a coroutine it may be left alone."""
 
-    def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Run:
-        wrapped = self._scripts.get(script)
-        if wrapped is None:
-            wrapped = self._scripts[script] = Wrapped(script)
-        job = Run(wrapped, [self.prefix + key for key in keys], args)
-        self._topology().submit(job)
-        return job
+    __slots__ = ("_awaitables", "_join")
 
-    def _read_clock(self) -> "asyncio.Future[Reply]":
-        self._is_reading_clock = True
-        future = self._run(TIME, (CLOCK_KEY,), (CLOCK_LIVES,)).future
-        future.add_done_callback(functools.partial(self._anchor, time.monotonic()))
-        return future
+    def __init__(
+        self, awaitables: Sequence[Awaitable[T]], join: Callable[[Sequence[T]], R]
+    ) -> None:
+        self._awaitables = awaitables
+        self._join = join
 
-    def _anchor(self, sent: float, future: "asyncio.Future[Reply]") -> None:
-        self._is_reading_clock = False
-        if not future.cancelled() and future.exception() is None:
-            self._clock.read(int(future.result()), sent, time.monotonic())  # type: ignore[arg-type]
+    def __await__(self) -> Generator[Any, None, R]:
+        return self._join((yield from together(self._awaitables).__await__()))
 
 
-async def _in_order(keys: Sequence[bytes], jobs: Sequence[Read]) -> list[bytes | None]:
+def _in_order(
+    keys: Sequence[bytes], jobs: Sequence[Read], results: Sequence[list[bytes | None]]
+) -> list[bytes | None]:
     found: dict[bytes, bytes | None] = {}
-    for job, values in zip(jobs, await together([job.future for job in jobs]), strict=True):
+    for job, values in zip(jobs, results, strict=True):
         found.update(zip(job.keys, values, strict=True))
     return [found[key] for key in keys]
 
 
-async def _sum(counts: Sequence[Awaitable[int]]) -> int:
-    return sum(await together(counts))
+def _nonces() -> Iterator[bytes]:
+    """What the replies to this process's scripts are told by."""
+    process = os.urandom(6).hex().encode()
+    return (b"%b-%x" % (process, number) for number in itertools.count())
 
 
-async def _as_int(reading: Awaitable[Reply]) -> int:
-    return int(await reading)  # type: ignore[arg-type]
+def _checked(prefix: str) -> bytes:
+    if "{" in prefix or "}" in prefix:
+        raise ConfigurationError(
+            f"the prefix {prefix!r} has a brace in it, which decides where a cluster keeps a key: "
+            "leave it out"
+        )
+    return prefix.encode()

@@ -5,9 +5,10 @@ name the option and the fix and never repeat a password.
 """
 
 import difflib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
@@ -21,21 +22,43 @@ from cachemw.stores.wire import Address, plain_class
 DEFAULT_PORT = 6379
 SENTINEL_PORT = 26379
 
+Convert: TypeAlias = Callable[[str], Any]
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        raise ValueError("write yes or no")
+    return text.lower() in ("1", "true", "yes", "on")
+
+
+def _certificate_demand(text: str) -> str:
+    if text not in ("none", "optional", "required"):
+        raise ValueError("write none, optional or required")
+    return text
+
+
+def _existing_file(text: str) -> str:
+    if not os.path.isfile(text):
+        raise ValueError("there is no such file")
+    return text
+
+
 # Options of ours, in the query string of every scheme that leads to a server.
-_OURS = {"prefix": str, "deadline": seconds}
+OURS: Mapping[str, Convert] = {"prefix": str, "deadline": seconds}
 # Options of the connection, under redis-py's names.
-_THEIRS = {
+_THEIRS: Mapping[str, Convert] = {
     "db": int,
+    "username": str,
+    "password": str,
     "client_name": str,
-    "ssl_ca_certs": str,
-    "ssl_certfile": str,
-    "ssl_keyfile": str,
+    "ssl_ca_certs": _existing_file,
+    "ssl_certfile": _existing_file,
+    "ssl_keyfile": _existing_file,
     "ssl_password": str,
-    "ssl_cert_reqs": str,
-    "ssl_check_hostname": lambda text: text.lower() in ("1", "true", "yes"),
+    "ssl_cert_reqs": _certificate_demand,
+    "ssl_check_hostname": _yes_or_no,
 }
-_SENTINELS = {"sentinel_username": str, "sentinel_password": str}
-_SECRETS = ("password", "username", "ssl_password", "sentinel_password")
+_SENTINELS: Mapping[str, Convert] = {"sentinel_username": str, "sentinel_password": str}
 
 
 @dataclass(frozen=True)
@@ -56,52 +79,66 @@ class Target:
 
 def from_url(url: str) -> Target:
     """The target a URL names; `ConfigurationError` says what is wrong with it."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     kind, secure = _kind(parts.scheme)
-    query = _options(parts, _SENTINELS if kind == "sentinel" else {})
-    ours = {name: query.pop(name) for name in _OURS if name in query}
-    secrets = _credentials(parts)
-    if kind == "unix":
-        if not parts.path:
-            raise ConfigurationError("unix:// needs the path of a socket: unix:///run/redis.sock")
-        options = {"path": unquote(parts.path), **secrets, **query}
-        return Target((Address(UnixDomainSocketConnection, options),), options=ours)
+    known = {**OURS, **_THEIRS, **(_SENTINELS if kind == "sentinel" else {})}
+    given = read_options(parts.query, known)
+    ours = {name: given.pop(name) for name in OURS if name in given}
+    guards = {name: given.pop(name) for name in _SENTINELS if name in given}
+    tls = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    if tls and not secure:
+        raise ConfigurationError(
+            f"store option {min(tls)!r} needs TLS: write rediss:// for {parts.scheme}://"
+        )
+    options = {**given, **_credentials(parts)}
     connection_class = SSLConnection if secure else Connection
     path = parts.path.strip("/")
+
+    def each(default_port: int, options: Mapping[str, Any]) -> tuple[Address, ...]:
+        return tuple(
+            Address(connection_class, {**options, "host": host, "port": port})
+            for host, port in _hosts(parts, default_port)
+        )
+
+    if kind == "unix":
+        if not path or parts.netloc.rpartition("@")[2]:
+            raise ConfigurationError("unix:// needs the path of a socket: unix:///run/redis.sock")
+        options["path"] = unquote(parts.path)
+        return Target((Address(UnixDomainSocketConnection, options),), options=ours)
     if kind == "sentinel":
-        if not path:
-            raise ConfigurationError(
-                "redis+sentinel:// needs a service: redis+sentinel://h1,h2/name"
-            )
         service, _, database = path.partition("/")
-        guards = {
-            name.removeprefix("sentinel_"): query.pop(name) for name in _SENTINELS if name in query
-        }
-        data = Address(connection_class, {**secrets, **query, **_database(database)})
-        sentinels = tuple(
-            Address(connection_class, {"host": host, "port": port, **guards, **_tls_only(query)})
-            for host, port in _hosts(parts, SENTINEL_PORT)
-        )
+        if not service:
+            raise ConfigurationError(
+                f"{parts.scheme}:// needs the name of a service: {parts.scheme}://h1,h2/name"
+            )
+        data = Address(connection_class, {**options, **_database(database)})
+        guards = {name.removeprefix("sentinel_"): value for name, value in guards.items()}
+        sentinels = each(SENTINEL_PORT, {**tls, **guards})
         return Target((data,), sentinels=sentinels, service=service, options=ours)
-    hosts = _hosts(parts, DEFAULT_PORT)
     if kind == "cluster":
-        if path or query.get("db"):
+        if path or options.get("db"):
             raise ConfigurationError("a cluster has one database: leave out the number in the URL")
-        return Target(
-            tuple(
-                Address(connection_class, {"host": host, "port": port, **secrets, **query})
-                for host, port in hosts
-            ),
-            is_cluster=True,
-            options=ours,
-        )
-    if len(hosts) > 1:
+        return Target(each(DEFAULT_PORT, options), is_cluster=True, options=ours)
+    addresses = each(DEFAULT_PORT, {**options, **_database(path)})
+    if len(addresses) > 1:
         raise ConfigurationError(
             f"{parts.scheme}:// takes one host; several need redis+cluster:// or redis+sentinel://"
         )
-    (host, port), *_ = hosts
-    options = {"host": host, "port": port, **secrets, **query, **_database(path)}
-    return Target((Address(connection_class, options),), options=ours)
+    return Target(addresses, options=ours)
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a store's URL. What is wrong with it is not shown: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    if parts is None or "@" in parts.path or "@" in parts.query or parts.fragment:
+        raise ConfigurationError(
+            "this store URL cannot be read; the characters / ? # [ ] @ in a user name or password "
+            "must be written as %2F %3F %23 %5B %5D %40"
+        )
+    return parts
 
 
 def from_client(client: Any) -> Target:
@@ -114,21 +151,22 @@ def from_client(client: Any) -> Target:
         return Target(seeds, is_cluster=True)
     if not isinstance(client, Redis):
         raise ConfigurationError(
-            f"RedisStore takes a redis.asyncio client (Redis or RedisCluster), "
+            f"RedisStore takes a client of redis.asyncio (Redis or RedisCluster), "
             f"not {type(client).__module__}.{type(client).__qualname__}"
         )
     pool: Any = client.connection_pool
-    address = Address(plain_class(pool.connection_class), dict(pool.connection_kwargs))
+    address = _address_of(pool)
     if not isinstance(pool, SentinelConnectionPool):
         return Target((address,))
-    sentinels = tuple(
-        Address(
-            plain_class(sentinel.connection_pool.connection_class),
-            dict(sentinel.connection_pool.connection_kwargs),
-        )
-        for sentinel in pool.sentinel_manager.sentinels
-    )
-    return Target((address,), sentinels=sentinels, service=pool.service_name)
+    if not pool.is_master:
+        raise ConfigurationError("RedisStore writes: take sentinel.master_for, not slave_for")
+    manager: Any = pool.sentinel_manager
+    sentinels = tuple(_address_of(sentinel.connection_pool) for sentinel in manager.sentinels)
+    return Target((address,), sentinels=sentinels, service=str(cast(Any, pool).service_name))
+
+
+def _address_of(pool: Any) -> Address:
+    return Address(plain_class(pool.connection_class), dict(pool.connection_kwargs))
 
 
 def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
@@ -158,12 +196,7 @@ def _kind(scheme: str) -> tuple[str, bool]:
     return _SCHEMES[scheme]
 
 
-def _options(parts: SplitResult, more: Mapping[str, Any]) -> dict[str, Any]:
-    known: dict[str, Any] = {**_OURS, **_THEIRS, **more}
-    return read_options(parts.query, known)
-
-
-def read_options(query: str, known: Mapping[str, Any]) -> dict[str, Any]:
+def read_options(query: str, known: Mapping[str, Convert]) -> dict[str, Any]:
     """The options of a query string, converted; an unknown or malformed one is an error."""
     options: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
@@ -172,8 +205,7 @@ def read_options(query: str, known: Mapping[str, Any]) -> dict[str, Any]:
         try:
             options[name] = known[name](text)
         except (ValueError, TypeError) as error:
-            shown = "***" if name in _SECRETS else repr(text)
-            raise ConfigurationError(f"store option {name}={shown}: {error}") from None
+            raise ConfigurationError(f"store option {name}={text!r}: {error}") from None
     return options
 
 
@@ -206,7 +238,3 @@ def _database(path: str) -> dict[str, int]:
     if not path.isdecimal():
         raise ConfigurationError(f"{path!r} is not a database number: write redis://host:6379/0")
     return {"db": int(path)}
-
-
-def _tls_only(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name.startswith("ssl_")}

@@ -7,26 +7,24 @@ pooling and retrying are out of the way, with the surprises that they hold:
 - its check for left-over replies is off unless maintenance notifications are off;
 - its retries send an INCR again whose reply was lost;
 - its sentinel client keeps asking the dead host, one hung sentinel after another;
-- its cluster client closes connections under other tasks while it looks around.
+- its cluster client closes connections under other tasks while it looks around;
+- a response callback that raises leaves the rest of the replies to the next caller.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from cachemw.errors import StoreUnavailable
 
 Dial: TypeAlias = Callable[[], Awaitable[AbstractConnection]]
-
-# What an answer from a server may raise on its way through redis-py, found by trying.
-_WIRE_ERRORS = (OSError, RedisError, asyncio.TimeoutError, EOFError, UnicodeError, RuntimeError)
 
 _NOT_OURS = frozenset(
     {
@@ -59,6 +57,12 @@ class Address:
         """The same handshake with another host, as a cluster or a sentinel names it."""
         return Address(self.connection_class, {**self.options, "host": host, "port": port})
 
+    def connection(self, timeout: float) -> AbstractConnection:
+        """A connection that is not connected yet; raises what redis-py thinks of the options."""
+        options = connection_options(self.options)
+        options |= {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        return self.connection_class(**options)
+
     def __str__(self) -> str:
         """The place without its credentials."""
         path = self.options.get("path")
@@ -85,21 +89,28 @@ def dialer(address: Address, timeout: float) -> Dial:
     """A function that connects to `address`, or raises `StoreUnavailable` within `timeout`."""
 
     async def dial() -> AbstractConnection:
-        options = connection_options(address.options)
-        options |= {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        connection = address.connection_class(**options)
-        try:
-            async with asyncio.timeout(timeout):
-                await connection.connect()  # type: ignore[no-untyped-call]
-        except _WIRE_ERRORS as error:
-            _abandon(connection)
-            raise StoreUnavailable("connection", f"{address}: {_brief(error)}") from error
-        except BaseException:
-            _abandon(connection)
-            raise
+        connection = address.connection(timeout)
+        async with _translated(connection, str(address), timeout):
+            await connection.connect()  # type: ignore[no-untyped-call]
         return connection
 
     return dial
+
+
+@asynccontextmanager
+async def _translated(
+    connection: AbstractConnection, place: str, patience: float
+) -> AsyncGenerator[None, None]:
+    """Whatever goes wrong with a connection ends it, as one exception."""
+    try:
+        async with asyncio.timeout(patience):
+            yield
+    except BaseException as error:
+        _abandon(connection)
+        # Builtin errors of every kind come through redis-py besides its own.
+        if isinstance(error, Exception):
+            raise StoreUnavailable("connection", f"{place}: {_brief(error)}") from error
+        raise
 
 
 def sentinel_dialer(
@@ -107,60 +118,56 @@ def sentinel_dialer(
 ) -> Dial:
     """A function that connects to the primary which the sentinels name at that moment.
 
-    All sentinels are asked at once and the first good answer wins, so that a hung one costs
-    nothing. The server must agree that it is a primary: a sentinel may not know yet.
+    All sentinels are asked at once, so that a hung one costs nothing. Whom one names is believed
+    when that server itself says that it is a primary: a sentinel may not have heard yet.
     """
 
     async def dial() -> AbstractConnection:
-        host, port = await _first(
-            [_ask_sentinel(sentinel, service, timeout) for sentinel in sentinels], service
-        )
-        connection = await dialer(address.at(host, port), timeout)()
+        failures: list[str] = []
+        tried: set[tuple[str, int]] = set()
+        questions = [
+            asyncio.ensure_future(_ask_sentinel(sentinel, service, timeout))
+            for sentinel in sentinels
+        ]
         try:
-            async with asyncio.timeout(timeout):
-                await connection.send_command("ROLE")
-                role = await connection.read_response()
-        except _WIRE_ERRORS as error:
-            _abandon(connection)
-            raise StoreUnavailable("connection", f"{host}:{port}: {_brief(error)}") from error
-        if not isinstance(role, list) or role[0] != b"master":
-            _abandon(connection)
-            raise StoreUnavailable("connection", f"{host}:{port} is not the primary of {service}")
-        return connection
+            for answer in asyncio.as_completed(questions):
+                try:
+                    place = await answer
+                    if place not in tried:
+                        tried.add(place)
+                        return await _dial_primary(address.at(*place), timeout)
+                except StoreUnavailable as error:
+                    failures.append(error.detail)
+        finally:
+            for question in questions:
+                question.cancel()
+            await asyncio.gather(*questions, return_exceptions=True)
+        raise StoreUnavailable("connection", f"no primary of {service}: {'; '.join(failures)}")
 
     return dial
 
 
 async def _ask_sentinel(sentinel: Address, service: str, patience: float) -> tuple[str, int]:
     connection = await dialer(sentinel, patience)()
-    try:
-        async with asyncio.timeout(patience):
-            await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
-            reply = await connection.read_response()
-    except _WIRE_ERRORS as error:
-        raise StoreUnavailable("connection", f"sentinel {sentinel}: {_brief(error)}") from error
-    finally:
-        _abandon(connection)
-    if not isinstance(reply, list):
-        raise StoreUnavailable("connection", f"sentinel {sentinel} does not know {service!r}")
-    host, port = reply
-    return host.decode(), int(port)
+    async with _translated(connection, f"sentinel {sentinel}", patience):
+        await connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        reply = cast(Any, await connection.read_response())
+    _abandon(connection)
+    match reply:
+        case [bytes() as host, bytes() as port]:
+            return host.decode(), int(port)
+        case _:
+            raise StoreUnavailable("connection", f"sentinel {sentinel} knows no {service!r}")
 
 
-async def _first(questions: Sequence[Awaitable[tuple[str, int]]], what: str) -> tuple[str, int]:
-    tasks = [asyncio.ensure_future(question) for question in questions]
-    failures: list[str] = []
-    try:
-        for answer in asyncio.as_completed(tasks):
-            try:
-                return await answer
-            except StoreUnavailable as error:
-                failures.append(error.detail)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    raise StoreUnavailable("connection", f"no sentinel names {what}: {'; '.join(failures)}")
+async def _dial_primary(address: Address, patience: float) -> AbstractConnection:
+    connection = await dialer(address, patience)()
+    async with _translated(connection, str(address), patience):
+        await connection.send_command("ROLE")
+        role = cast(Any, await connection.read_response())
+        if role[0] != b"master":
+            raise StoreUnavailable("connection", "it is not the primary")
+    return connection
 
 
 def adopt(connection: AbstractConnection, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
@@ -171,10 +178,12 @@ def adopt(connection: AbstractConnection, protocol: asyncio.Protocol) -> asyncio
     """
     reader: Any = connection._reader  # pyright: ignore[reportPrivateUsage]
     writer: Any = connection._writer  # pyright: ignore[reportPrivateUsage]
-    if reader._buffer:
-        _abandon(connection)
-        raise StoreUnavailable("desync", "the server spoke without being asked")
     transport: asyncio.WriteTransport = writer.transport
+    said = bytes(reader._buffer)
+    if said or reader.at_eof() or transport.is_closing():
+        _abandon(connection)
+        words = said[:200].decode("ascii", "replace").strip() or "the server hung up"
+        raise StoreUnavailable("connection", f"unasked: {words}" if said else words)
     transport.set_protocol(protocol)
     return transport
 

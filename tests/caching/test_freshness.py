@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cachemw.caching.cache_control import NOTHING, CacheControl, effective, parse
 from cachemw.caching.dates import format_date
 from cachemw.caching.freshness import (
-    HEURISTIC_LIMIT,
+    ERROR_STATUSES,
     HEURISTIC_STATUSES,
     Lifetime,
     Source,
@@ -113,6 +113,12 @@ def test_no_cache_is_the_most_restrictive() -> None:
 # --- §4.2.2: heuristic freshness --------------------------------------------------------------
 
 
+def test_the_statuses_that_mean_something() -> None:
+    """RFC 9110 §15.1, RFC 5861 §4."""
+    assert {*(200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501)} == HEURISTIC_STATUSES
+    assert {500, 502, 503, 504} == ERROR_STATUSES
+
+
 @pytest.mark.parametrize("status", sorted(HEURISTIC_STATUSES))
 def test_a_tenth_of_the_time_without_change(status: int) -> None:
     found = lifetime(modified(-3600), date(0), status=status)
@@ -127,7 +133,7 @@ def test_heuristics_need_a_status_that_allows_them(status: int) -> None:
 
 
 def test_heuristics_are_capped() -> None:
-    assert lifetime(modified(-1000 * DAY), date(0)).fresh == HEURISTIC_LIMIT
+    assert lifetime(modified(-1000 * DAY), date(0)).fresh == 86_400
 
 
 def test_heuristics_need_a_past_last_modified() -> None:
@@ -135,6 +141,7 @@ def test_heuristics_need_a_past_last_modified() -> None:
     assert lifetime((b"last-modified", b"yesterday"), date(0)) == Lifetime(0)
     assert lifetime(modified(60), date(0)) == Lifetime(0)
     assert lifetime(modified(-3600)).fresh == 360  # no Date: since receipt
+    assert lifetime(modified(-5)) == Lifetime(0.5, source=Source.HEURISTIC)
 
 
 @pytest.mark.parametrize("value", [b"max-age=0", b"max-age=x", b"s-maxage=0", b"no-cache"])

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw.errors import ConfigurationError
-from cachemw.ratelimit.identity import ClientIP, Identity, header, subject
+from cachemw.ratelimit.identity import ClientIP, Identity, by_name, client_ip, header, subject
 from cachemw.ratelimit.ledger import RESULT
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
@@ -188,8 +190,6 @@ async def test_a_hundred_attempts_at_once_fail_no_more_often_than_the_limit_says
     limiter: Limiter,
 ) -> None:
     """Each attempt holds its place until its answer is known."""
-    import anyio
-
     everybody_is_in = anyio.Event()
     inside = 0
 
@@ -252,6 +252,16 @@ async def test_a_breach_blocks(limiter: Limiter, clock: Clock) -> None:
 
     clock.sleep(840)
     assert (await client.get("/x")).status_code == 200
+
+
+async def test_a_breach_of_one_limit_names_that_one_and_blocks_all(limiter: Limiter) -> None:
+    rule = RateLimit("1/second", "9/day", name="r", block="15m")
+    client = Client(app_with(limiter, {"/x": rule}))
+    await client.get("/x")
+    refused = await client.get("/x")
+    assert refused.json()["violated-policies"] == ["r-second"]
+    assert refused.headers["ratelimit"] == '"r-second";r=0;t=900, "r-day";r=0;t=86400'
+    assert refused.headers["retry-after"] == "900"
 
 
 async def test_in_the_shadow_everything_passes_and_is_counted(limiter: Limiter) -> None:
@@ -332,12 +342,13 @@ async def test_behind_a_trusted_proxy_the_rightmost_untrusted_hop_counts() -> No
 
 
 async def test_a_client_without_an_address_is_refused_and_not_lumped_together(
-    limiter: Limiter,
+    limiter: Limiter, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = await Client(app_with(limiter, {"/x": RateLimit("9/minute")}), None).get("/x")
     assert refused.status_code == 403
     assert refused.headers["cache-control"] == "no-store"
     assert "counted" in refused.json()["detail"]
+    assert "trusted_proxies=['unix']" in caplog.text
 
 
 async def test_unknown_clients_may_be_let_through_or_counted_together(limiter: Limiter) -> None:
@@ -359,7 +370,7 @@ async def test_who_sends_no_key_is_counted_by_address(limiter: Limiter) -> None:
     assert (await two.get("/x", x_api_key="203.0.113.1")).status_code == 200
 
 
-@pytest.mark.parametrize("key", ["k" * 30_000, "{}", "a:b", "%0d%0a", "é", "\x00"[:0] + "rl:{x}"])
+@pytest.mark.parametrize("key", ["k" * 30_000, "{}", "a:b", "%0d%0a", "é", "rl:{x}:\x00"])
 async def test_whatever_the_identity_the_key_is_short_and_plain(clock: Clock, key: str) -> None:
     store = MemoryStore(clock=clock)
     rule = RateLimit("1/minute", name="x", by=lambda request: key)
@@ -372,6 +383,14 @@ async def test_whatever_the_identity_the_key_is_short_and_plain(clock: Clock, ke
     assert len(keys[0]) < 64
     assert keys[0].startswith(b"rl:{")
     assert keys[0].isascii()
+
+
+async def test_what_an_identity_may_be(limiter: Limiter) -> None:
+    answers: list[object] = [7, b"7", "seven", UUID(int=7), Identity("mine", "7"), 7.5, object()]
+    rule = RateLimit("1/minute", name="x", by=lambda request: answers[int(request.headers["n"])])
+    client = Client(app_with(limiter, {"/x": rule}))
+    codes = [(await client.get("/x", n=str(n))).status_code for n in range(len(answers))]
+    assert codes == [200, 429, 200, 200, 200, 500, 500]
 
 
 async def test_an_identity_that_raises_is_an_error_and_admits_nobody(limiter: Limiter) -> None:
@@ -667,6 +686,7 @@ async def test_an_unbound_rule_says_what_is_missing() -> None:
         (lambda: middleware(routes={"x": RateLimit("1/minute")}), "begins with '/'"),
         (lambda: middleware(rules={}), "'routes'"),
         (lambda: middleware(workers=0), "workers"),
+        (lambda: by_name("api-key"), "'header:x-api-key'"),
         (
             lambda: middleware(
                 routes={
@@ -685,6 +705,12 @@ def test_mistakes_fail_at_start_up_and_name_the_fix(wrong: object, hint: str) ->
 
 def middleware(**options: object) -> RateLimitMiddleware:
     return RateLimitMiddleware(Starlette(), store=MemoryStore(), **options)  # type: ignore[arg-type]
+
+
+def test_a_configuration_file_names_identities() -> None:
+    assert by_name("ip") is client_ip
+    assert by_name("subject") == subject
+    assert by_name("header:X-API-Key") == header("x-api-key")
 
 
 def test_equal_rules_may_share_a_name() -> None:

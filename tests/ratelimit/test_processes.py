@@ -11,6 +11,7 @@ from cachemw.ratelimit.identity import Identity
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.stores import open_store
 from cachemw.testing.faultproxy import FaultProxy
+from tests import servers
 from tests.servers import Cluster, Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -110,3 +111,22 @@ async def test_a_killed_client_changes_nothing_for_the_others(server: Server) ->
     assert keys
     assert all([await client.pttl(key) > 0 for key in keys])
     await client.aclose()
+
+
+async def test_a_server_killed_amid_it_all_comes_back_without_endless_keys(engine: str) -> None:
+    """Every write is in its log before it is answered, and SIGKILL comes between any two."""
+    durable = ("--appendonly", "yes", "--appendfsync", "always")
+    with servers.single(engine, *durable, port=0) as server:
+        hammers = await processes([server.url + "?deadline=2s"] * 2)
+        for process in hammers:
+            give_the_word(process)
+        client = redis.asyncio.from_url(server.url)
+        while not await client.keys("*rl:*"):
+            pass
+        server.kill()
+        await asyncio.gather(*map(result, hammers))
+        server.start()
+        keys = await client.keys("*rl:*")
+        assert keys
+        assert all([await client.pttl(key) > 0 for key in keys])
+        await client.aclose()

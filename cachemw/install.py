@@ -1,0 +1,121 @@
+"""One call that puts everything in its place: `install(app, store=..., cache=..., limits=...)`.
+
+The right order is the point: limits outermost, so that a refusal costs nothing; then the cache,
+which must not see a session's cookies; then sessions; then the app.
+
+    client ── RateLimitMiddleware ── CacheMiddleware ── SessionMiddleware ── app
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from starlette.applications import Starlette
+
+from cachemw.caching.middleware import CacheMiddleware
+from cachemw.caching.policy import CachePolicy
+from cachemw.config import load_settings
+from cachemw.errors import ConfigurationError
+from cachemw.ratelimit.limiter import Limiter
+from cachemw.ratelimit.middleware import RateLimitMiddleware
+from cachemw.ratelimit.rule import RateLimit
+from cachemw.sessions.middleware import SessionMiddleware
+from cachemw.sessions.sessions import Sessions
+from cachemw.stores import Store, open_store
+
+
+@dataclass(frozen=True)
+class CacheMW:
+    """What `install` has put in place; also at `app.state.cachemw`."""
+
+    store: Store
+    limits: Limiter
+    sessions: Sessions | None
+
+
+def install(
+    app: Starlette,
+    *,
+    store: Store | str | None = None,
+    cache: Mapping[str, CachePolicy] | None = None,
+    default: CachePolicy | None = None,
+    limits: Mapping[str, RateLimit | Iterable[RateLimit]] | None = None,
+    sessions: Sessions | bool | None = None,
+    config: str | PathLike[str] | None = None,
+    trusted_proxies: Iterable[str] = (),
+) -> CacheMW:
+    """Give a Starlette or FastAPI app a cache, rate limits and sessions that share one store.
+
+    Call it once, before or after the routes are added; routes may carry marks of their own
+    (`Cached`, `@cached`, `Purges`, `Depends(RateLimit(...))`). Middleware that was added before is
+    inside, middleware that is added later outside: GZip and CORS belong outside. Whatever cannot be
+    right raises `ConfigurationError`, here or when the app starts.
+
+    `config` names a TOML or YAML file; `CACHEMW_*` variables win over it, and both over arguments.
+    """
+    if not isinstance(app, Starlette):
+        raise ConfigurationError(
+            f"install() takes a Starlette or FastAPI app, not {type(app).__name__}; wrap any other "
+            "ASGI app by hand: CacheMiddleware(app, store=..., routes={...})"
+        )
+    if hasattr(app.state, "cachemw"):
+        raise ConfigurationError("install() was called twice for this app: once is enough")
+    settings = load_settings(config, code=_written(store, cache))
+    opened = _store(store, settings.store)
+    limiter = Limiter(opened)
+    table = {**_limits(settings.limits), **(limits or {})}
+    keeps_sessions = _sessions(sessions, settings.sessions)
+    # The last one added is the outermost.
+    if keeps_sessions is not None:
+        keeps_sessions.bind(opened)
+        app.add_middleware(SessionMiddleware, sessions=keeps_sessions)
+    app.add_middleware(CacheMiddleware, store=opened, routes=settings.cache, default=default)
+    app.add_middleware(
+        RateLimitMiddleware, store=limiter, routes=table, trusted_proxies=trusted_proxies
+    )
+    handle = CacheMW(opened, limiter, keeps_sessions)
+    app.state.cachemw = handle
+    return handle
+
+
+def _written(
+    store: Store | str | None, cache: Mapping[str, CachePolicy] | None
+) -> dict[str, Any]:
+    written: dict[str, Any] = {"cache": dict(cache or {})}
+    if isinstance(store, str):
+        written["store"] = store
+    return written
+
+
+def _store(given: Store | str | None, url: str | None) -> Store:
+    if isinstance(given, Store):
+        return given
+    if url is None:
+        raise ConfigurationError(
+            "no store: pass store='redis://localhost:6379/0' (or 'embedded://' to try things out), "
+            "or set CACHEMW_STORE"
+        )
+    return open_store(url)
+
+
+def _limits(written: Mapping[str, Any]) -> dict[str, list[RateLimit]]:
+    """Limits from a file: a string, a list of strings, or a table of options with `limits`."""
+    rules: dict[str, list[RateLimit]] = {}
+    for pattern, value in written.items():
+        options = dict(value) if isinstance(value, Mapping) else {"limits": value}
+        texts = options.pop("limits", ())
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        try:
+            rules[pattern] = [RateLimit(*texts, **options)]
+        except ConfigurationError as error:
+            raise ConfigurationError(f"limits.{pattern!r}: {error}") from None
+    return rules
+
+
+def _sessions(given: Sessions | bool | None, written: Mapping[str, Any] | None) -> Sessions | None:
+    if isinstance(given, Sessions):
+        if written:
+            raise ConfigurationError("sessions are configured in code and in settings: choose one")
+        return given
+    return Sessions(**(written or {})) if given or written is not None else None

@@ -1,0 +1,1 @@
+"""The demonstration app: `python3 run.py demo`."""
