@@ -22,6 +22,7 @@ from cachemw.caching.invalidation import SAFE_METHODS, targets_to_invalidate
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.keys import primary_key
 from cachemw.caching.marks import PurgesMark, policy_on, purges_on
+from cachemw.caching.placement import faults, warnings
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.rules import admit
@@ -29,7 +30,7 @@ from cachemw.caching.shelf import Shelf
 from cachemw.caching.stamps import namespace_tag
 from cachemw.caching.status import Forward
 from cachemw.caching.tags import TagInputs, tag_bytes
-from cachemw.errors import StoreUnavailable
+from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.messages import RequestHead, ResponseHead
 from cachemw.routes import Matched, Routes, RouteTable
 from cachemw.stores.base import Store
@@ -169,14 +170,32 @@ class CacheMiddleware:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.store.open()
-                self.policies.resolve(scope.get("app"))  # a mark that is wrong fails here
-                self.purges.resolve(scope.get("app"))
             elif message["type"] == "lifespan.shutdown":
                 await self.flights.drain(DRAIN)
             return message
 
-        await self.app(scope, watching, send)
-        await self.store.aclose()
+        try:
+            self._check(scope.get("app"))
+        except ConfigurationError as error:
+            # Servers take an exception alone for an app without a lifespan, and start it.
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        try:
+            await self.app(scope, watching, send)
+        finally:
+            await self.store.aclose()
+
+    def _check(self, app: object) -> None:
+        """Read the app's marks, and see whether the cache stands in the right place."""
+        self.policies.resolve(app)
+        self.purges.resolve(app)
+        middleware = getattr(app, "user_middleware", ())
+        found = faults(middleware, CacheMiddleware)
+        if found:
+            raise ConfigurationError("; ".join(found))
+        for warning in warnings(middleware, CacheMiddleware):
+            logger.warning(warning)
 
 
 def _route_path(scope: Scope) -> str:
