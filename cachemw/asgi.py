@@ -32,6 +32,20 @@ def head_of(scope: Scope) -> RequestHead:
     )
 
 
+def route_path(scope: Scope) -> str:
+    """The path that the app routes on: decoded, below the root path."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :] or "/"
+    return path
+
+
+def host_of(scope: Scope) -> bytes:
+    """The Host field, empty when there is none."""
+    return first_of(scope["headers"], b"host") or b""
+
+
 def response_head(message: Message) -> ResponseHead:
     """The head that a `http.response.start` message carries."""
     headers = ((bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ()))

@@ -14,24 +14,20 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi import head_of, response_head
+from cachemw.asgi import head_of, host_of, response_head, route_path
+from cachemw.caching.changes import Changes
 from cachemw.caching.exchange import Exchange
 from cachemw.caching.flights import Flights
-from cachemw.caching.groups import groups_to_invalidate
-from cachemw.caching.invalidation import SAFE_METHODS, targets_to_invalidate
+from cachemw.caching.invalidation import SAFE_METHODS
 from cachemw.caching.keeper import Keeper
-from cachemw.caching.keys import primary_key
 from cachemw.caching.marks import PurgesMark, policy_on, purges_on
 from cachemw.caching.placement import faults, warnings
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.rules import admit
 from cachemw.caching.shelf import Shelf
-from cachemw.caching.stamps import namespace_tag
 from cachemw.caching.status import Forward
-from cachemw.caching.tags import TagInputs, tag_bytes
-from cachemw.errors import ConfigurationError, StoreUnavailable
-from cachemw.messages import RequestHead, ResponseHead
+from cachemw.errors import ConfigurationError
 from cachemw.routes import Matched, Routes, RouteTable
 from cachemw.stores.base import Store
 
@@ -66,6 +62,7 @@ class CacheMiddleware:
         self.shelf = Shelf(store)
         self.keeper = Keeper(store)
         self.flights = Flights()
+        self.changes = Changes(self.keeper, self.policies, self.purges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -105,63 +102,24 @@ class CacheMiddleware:
             await exchange.bypass(refused, forward)
 
     def _policy(self, scope: Scope, method: str) -> Matched[CachePolicy] | None:
-        path = _route_path(scope)
-        return self.policies.match(scope.get("app"), method, path, _host(scope))
+        return self.policies.match(scope.get("app"), method, route_path(scope), host_of(scope))
 
     # --- requests that change something
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on an unsafe request, and invalidate what its success makes obsolete, before the
-        client hears of it: its next read must be fresh (§4.4)."""
+        """Hand on an unsafe request, and purge what its success makes obsolete."""
         matched = self._policy(scope, scope["method"])
         if matched is not None and scope["method"] in matched.policy.methods:
             await self._answer(scope, receive, send)  # a POST that is cached as if it were safe
             return
-        marks = self.purges.match(scope.get("app"), scope["method"], _route_path(scope))
-        is_cached = self._policy(scope, "GET") is not None
+        marks = self.changes.marks_of(scope)
 
         async def purging(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await self._invalidate(scope, response_head(message), marks, is_cached)
+                await self.changes.purge_after(scope, response_head(message), marks)
             await send(message)
 
         await self.app(scope, receive, purging)
-
-    async def _invalidate(
-        self,
-        scope: Scope,
-        response: ResponseHead,
-        marks: Matched[tuple[PurgesMark, ...]] | None,
-        is_cached: bool,
-    ) -> None:
-        if not 200 <= response.status < 400:
-            return
-        request = head_of(scope)
-        hard = [tag_bytes(group) for group in sorted(groups_to_invalidate(request, response))]
-        soft: list[bytes] = []
-        inputs = TagInputs({**(marks.params if marks else {})}, request.query, request.headers)
-        for mark in marks.policy if marks else ():
-            tags = soft if mark.soft else hard
-            tags += mark.tags.render(inputs)
-            if mark.namespace:
-                tags.append(namespace_tag(mark.namespace))
-        targets = targets_to_invalidate(request, response)
-        try:
-            for path, query in targets:
-                await self._purge_target(request, path, query)
-            if hard:
-                await self.keeper.purge_tags(hard)
-            if soft:
-                await self.keeper.purge_tags(soft, soft=True)
-        except StoreUnavailable as error:
-            logger.error("a purge after %s %s was lost: %s", request.method, scope["path"], error)
-
-    async def _purge_target(self, request: RequestHead, path: bytes, query: bytes) -> None:
-        text = path.decode("latin-1")
-        matched = self.policies.match(None, "GET", text)
-        policy = matched.policy if matched else CachePolicy()
-        target = RequestHead("GET", request.scheme, request.host, path, query)
-        await self.keeper.purge_resource(primary_key(target, policy))
 
     # --- the life of the app
 
@@ -196,18 +154,3 @@ class CacheMiddleware:
             raise ConfigurationError("; ".join(found))
         for warning in warnings(middleware, CacheMiddleware):
             logger.warning(warning)
-
-
-def _route_path(scope: Scope) -> str:
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
-        return path[len(root) :] or "/"
-    return path
-
-
-def _host(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"host":
-            return bytes(value)
-    return b""

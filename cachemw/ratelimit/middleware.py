@@ -6,7 +6,7 @@ words the answer. What belongs to one request lives in a `_Responder`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Never, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from starlette._utils import get_route_path
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -23,15 +23,15 @@ from cachemw.ratelimit.ledger import LEDGER, RESULT, Ledger
 from cachemw.ratelimit.limiter import Limiter, decision_of
 from cachemw.ratelimit.marks import demand_distinct_names, rules_on
 from cachemw.ratelimit.openapi import document
-from cachemw.ratelimit.options import refuse_unknown
+from cachemw.ratelimit.options import knows_its_options
 from cachemw.ratelimit.refusal import POLICY_VIOLATION, RateLimited, refuse
 from cachemw.ratelimit.rule import RateLimit
-from cachemw.ratelimit.surroundings import cors_within, depth_of, is_preflight
+from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
 from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
 from cachemw.routes import Routes
 from cachemw.stores.base import Store
 
-Rules: TypeAlias = RateLimit | Sequence[RateLimit]
+Rules: TypeAlias = RateLimit | Iterable[RateLimit]
 
 _OPTIONS = (
     "store",
@@ -59,6 +59,7 @@ class RateLimitMiddleware:
     they are connected. `store` may be a `Limiter` that is shared with something else.
     """
 
+    @knows_its_options
     def __init__(
         self,
         app: ASGIApp,
@@ -70,9 +71,7 @@ class RateLimitMiddleware:
         trusted_proxies: Iterable[str] = (),
         workers: int | None = None,
         legacy_headers: bool = False,
-        **mistaken: Never,
     ) -> None:
-        refuse_unknown("RateLimitMiddleware", tuple(mistaken), _OPTIONS)
         if isinstance(store, Limiter) and workers is not None:
             raise ConfigurationError("workers= belongs to the Limiter: Limiter(store, workers=...)")
         self.app = app
@@ -198,12 +197,12 @@ class _Responder:
     async def _answer_failure(self, error: Exception) -> None:
         """Send the 500 that Starlette would send, but through us, so that it has our fields.
 
-        Only where nobody else could want to answer: we are outermost, and the app has no handler
-        of its own for this. Otherwise that answer goes out without the fields.
+        Only where nobody else could want to answer: no foreign middleware is outside of us, and
+        the app has no handler of its own. Otherwise that answer goes out without the fields.
         """
         app = self.scope.get("app")
         handlers = getattr(app, "exception_handlers", {})
-        is_ours = depth_of(app, RateLimitMiddleware) == 0 and not (
+        is_ours = is_outermost(app, RateLimitMiddleware) and not (
             500 in handlers or Exception in handlers
         )
         if self.scope["type"] == "http" and not self.has_started and is_ours:
@@ -245,8 +244,9 @@ class _Responder:
 
 
 def _as_rules(where: str, given: object) -> tuple[RateLimit, ...]:
-    items = cast(Iterable[object], given if isinstance(given, list | tuple) else (given,))
-    several = tuple(items)
+    several: list[object] = [given]
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        several = list(cast(Iterable[object], given))
     rules = tuple(rule for rule in several if isinstance(rule, RateLimit))
     if len(rules) < len(several) or not rules:
         wrong = next((rule for rule in several if not isinstance(rule, RateLimit)), ())

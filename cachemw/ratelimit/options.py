@@ -4,23 +4,37 @@ Every complaint names the option, what was given, and what to write instead. How
 acted upon is not known here.
 """
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from typing import get_args
+from typing import ParamSpec, get_args
 
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit.limits import LONGEST_SPAN, Limit
 
+P = ParamSpec("P")
+
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-def refuse_unknown(what: str, given: Sequence[str], known: Sequence[str]) -> None:
-    """Complain about an option that does not exist, and name the one that was meant."""
-    for option in given:
-        nearest = get_close_matches(option, known, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "it has " + ", ".join(known)
-        raise ConfigurationError(f"{what} has no option {option!r}: {hint}")
+def knows_its_options(init: Callable[P, None]) -> Callable[P, None]:
+    """An `__init__` that, told an option it does not have, names the one that was meant."""
+    what = init.__qualname__.partition(".")[0]
+    parameters = inspect.signature(init).parameters.values()
+    known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    @functools.wraps(init)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
+        for option in kwargs:
+            if option not in known and option != "app":
+                nearest = get_close_matches(option, known, n=1)
+                hint = f"did you mean {nearest[0]!r}?" if nearest else "it has " + ", ".join(known)
+                raise ConfigurationError(f"{what} has no option {option!r}: {hint}")
+        init(*args, **kwargs)
+
+    return checked
 
 
 def one_of(option: str, value: str, choices: object) -> None:

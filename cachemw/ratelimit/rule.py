@@ -8,7 +8,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hashlib import blake2b
-from typing import Any, Literal, Never, Self, TypeAlias, TypeVar, cast, overload
+from typing import Any, Literal, Self, TypeAlias, TypeVar, cast, overload
 
 from starlette.requests import HTTPConnection
 
@@ -16,7 +16,14 @@ from cachemw.durations import DurationLike
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit import guard
 from cachemw.ratelimit.counting import Bucket
-from cachemw.ratelimit.identity import By, ClientIP, Identity, client_ip, identity_from
+from cachemw.ratelimit.identity import (
+    By,
+    ClientIP,
+    Identity,
+    by_name,
+    client_ip,
+    identity_from,
+)
 from cachemw.ratelimit.limiter import Limiter, decision_of
 from cachemw.ratelimit.limits import Limit, LimitLike, parse_limits
 from cachemw.ratelimit.options import (
@@ -24,8 +31,8 @@ from cachemw.ratelimit.options import (
     checked_cost,
     checked_name,
     demand_exact,
+    knows_its_options,
     one_of,
-    refuse_unknown,
 )
 from cachemw.ratelimit.verdicts import Answered, Decision, Demand, OutagePolicy, Verdict
 from cachemw.ratelimit.window import Algorithm
@@ -37,11 +44,6 @@ CostOf: TypeAlias = "Callable[[HTTPConnection], int | Awaitable[int]]"
 Unknown: TypeAlias = Literal["address", "refuse", "exempt", "shared"]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-_OPTIONS = (
-    "name", "by", "cost", "count_when", "cost_on_hit", "exempt", "on_outage", "shadow", "block",
-    "algorithm", "unknown",
-)  # fmt: skip
-
 
 class RateLimit:
     """A rule: `RateLimit("10/second", "500/hour", by=header("x-api-key"))`.
@@ -51,11 +53,12 @@ class RateLimit:
     used as a dependency. Raises `ConfigurationError` for whatever cannot be meant.
     """
 
+    @knows_its_options
     def __init__(
         self,
         *limits: "LimitLike | PlanOf | Any",
         name: str | None = None,
-        by: "By | Any" = client_ip,
+        by: "By | str | Any" = client_ip,
         cost: "int | CostOf | Any" = 1,
         count_when: Callable[[Answered], bool] | None = None,
         cost_on_hit: int | None = None,
@@ -65,9 +68,7 @@ class RateLimit:
         block: DurationLike | None = None,
         algorithm: Algorithm = "fixed",
         unknown: Unknown = "address",
-        **mistaken: Never,
     ) -> None:
-        refuse_unknown("RateLimit", tuple(mistaken), _OPTIONS)
         if not limits:
             raise ConfigurationError("RateLimit() limits nothing: write RateLimit('100/minute')")
         one_of("on_outage", on_outage, OutagePolicy)
@@ -82,12 +83,12 @@ class RateLimit:
         if algorithm == "sliding":
             demand_exact(self.limits)
         self.algorithm: Algorithm = algorithm
-        if not callable(by) and not _is_dependency(by):
+        self.by: Any = by_name(by) if isinstance(by, str) else by
+        if not callable(self.by) and not _is_dependency(self.by):
             raise ConfigurationError(
                 f"by={by!r} cannot be asked: use client_ip, header('x-api-key'), subject, "
                 "or a function of the connection"
             )
-        self.by = by
         self.cost = cost
         if not callable(cost) and not _is_dependency(cost):
             checked_cost("cost", cost, self.limits)

@@ -11,6 +11,10 @@ from starlette.types import ASGIApp, Scope
 
 from cachemw.messages import first_of
 
+_HARMLESS = frozenset(
+    f"starlette.middleware.{name}" for name in ("cors", "gzip", "httpsredirect", "trustedhost")
+)
+
 
 def is_preflight(scope: Scope) -> bool:
     """A browser's question before a request; refusing it would hide the refusal itself."""
@@ -22,17 +26,18 @@ def is_preflight(scope: Scope) -> bool:
     )
 
 
-def depth_of(app: object, middleware: object) -> int | None:
-    """At which place among the app's middleware one stands, 0 being the outermost."""
-    for depth, entry in enumerate(getattr(app, "user_middleware", ())):
-        if entry.cls is middleware:
-            return depth
-    return None
+def is_outermost(app: object, middleware: object) -> bool:
+    """Whether nothing but Starlette's own, which answers no exceptions, is around `middleware`."""
+    depth = _depth_of(app, middleware)
+    if depth is None:
+        return False
+    outside: list[Any] = getattr(app, "user_middleware", [])[:depth]
+    return all(getattr(entry.cls, "__module__", "") in _HARMLESS for entry in outside)
 
 
 def cors_within(app: object, middleware: object) -> Callable[[ASGIApp], ASGIApp] | None:
     """The app's CORS middleware as a wrapper, when it stands further in than `middleware`."""
-    own_depth = depth_of(app, middleware)
+    own_depth = _depth_of(app, middleware)
     for depth, entry in enumerate(getattr(app, "user_middleware", ())):
         is_within = own_depth is None or depth > own_depth
         if is_within and _is_cors(entry.cls):
@@ -42,6 +47,13 @@ def cors_within(app: object, middleware: object) -> Callable[[ASGIApp], ASGIApp]
                 return wrapped
 
             return wrap
+    return None
+
+
+def _depth_of(app: object, middleware: object) -> int | None:
+    for depth, entry in enumerate(getattr(app, "user_middleware", ())):
+        if entry.cls is middleware:
+            return depth
     return None
 
 

@@ -13,9 +13,9 @@ from cachemw.durations import Duration, DurationLike
 from cachemw.errors import ConfigurationError
 from cachemw.sessions.cookie import Cookie
 from cachemw.sessions.events import SessionEvent
+from cachemw.sizes import size
 
 SubjectOf: TypeAlias = Callable[[Mapping[str, Any]], "str | int | None"]
-_UNITS = {"kib": 1024, "kb": 1000, "mib": 1024**2, "mb": 1000**2, "b": 1}
 
 
 class SessionOptions(TypedDict, total=False):
@@ -44,15 +44,6 @@ class SessionOptions(TypedDict, total=False):
     audit: Callable[[SessionEvent], None] | None
 
 
-def _bytes(value: object) -> object:
-    if isinstance(value, str):
-        compact = value.replace(" ", "").lower()
-        for unit, size in _UNITS.items():
-            if compact.endswith(unit) and compact.removesuffix(unit).isdigit():
-                return int(compact.removesuffix(unit)) * size
-    return value
-
-
 class Settings(BaseModel):
     """The options after checking: frozen, durations in seconds, sizes in bytes."""
 
@@ -74,7 +65,7 @@ class Settings(BaseModel):
     secrets: tuple[str, ...] = ()
     encryption_keys: tuple[str, ...] = Field(default=(), repr=False)
     guarded: tuple[str, ...] = ()
-    max_bytes: Annotated[int, BeforeValidator(_bytes)] = Field(default=64 * 1024, ge=64)
+    max_bytes: Annotated[int, BeforeValidator(size)] = Field(default=64 * 1024, ge=64)
     lazy: bool = False
     retry_after: Duration = 5.0
     websocket_check: Duration = 15.0

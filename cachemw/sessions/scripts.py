@@ -17,7 +17,7 @@ The file `lua/look.lua` is the common beginning of those that work on one sessio
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TypeAlias
 
@@ -261,18 +261,18 @@ def _flat(fields: dict[bytes, bytes]) -> list[Reply]:
     return [part for pair in fields.items() for part in pair]
 
 
-def _on_one_session(name: str, twin: Twin) -> Script:
-    read: Callable[[str], str] = lambda file: (  # noqa: E731
-        files("cachemw.sessions").joinpath("lua", f"{file}.lua").read_text("utf-8")
-    )
-    return Script(f"session-{name}", read("look") + "\n" + read(name), twin)
+def _script(name: str, twin: Twin, *, looks: bool = True) -> Script:
+    lua = files("cachemw.sessions").joinpath("lua")
+    parts = ["look.lua", f"{name}.lua"] if looks else [f"{name}.lua"]
+    text = "\n".join(lua.joinpath(part).read_text("utf-8") for part in parts)
+    return Script(f"session-{name}", text, twin)
 
 
-LOAD = _on_one_session("load", _load)
-SAVE = _on_one_session("save", _save)
-CREATE = _on_one_session("create", _create)
-RENEW = _on_one_session("renew", _renew)
-TAKE = _on_one_session("take", _take)
-REVOKE = Script.load("cachemw.sessions", "revoke", _revoke)
-LIST = Script.load("cachemw.sessions", "list", _list)
+LOAD = _script("load", _load)
+SAVE = _script("save", _save)
+CREATE = _script("create", _create)
+RENEW = _script("renew", _renew)
+TAKE = _script("take", _take)
+REVOKE = _script("revoke", _revoke, looks=False)
+LIST = _script("list", _list, looks=False)
 STEPS = (LOAD, SAVE, CREATE, RENEW, TAKE, REVOKE, LIST)

@@ -10,12 +10,12 @@ from cachemw.stores.base import Store
 from cachemw.stores.embedded import EmbeddedServer
 from cachemw.stores.memory import MemoryStore
 from cachemw.stores.redis import RedisStore
-from cachemw.stores.targets import OURS, from_url, read_options, split_url
+from cachemw.stores.targets import OURS, Convert, from_url, read_options, split_url
 
 __all__ = ["MemoryStore", "RedisStore", "Store", "open_store"]
 
-_MEMORY_OPTIONS = {"max_bytes": size, "max_entries": int}
-_EMBEDDED_OPTIONS = {"maxmemory": str, "policy": str}
+_MEMORY_OPTIONS: dict[str, Convert] = {"max_bytes": size, "max_entries": int}
+_EMBEDDED_OPTIONS: dict[str, Convert] = {"maxmemory": str, "policy": str}
 
 
 def open_store(url: str) -> Store:

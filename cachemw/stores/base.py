@@ -100,7 +100,7 @@ class Store(ABC):
         """Let go of this event loop's connections. From then on verbs raise `StoreUnavailable`."""
 
     async def get(self, key: bytes) -> bytes | None:
-        """The value of one key."""
+        """The value of one key. Unlike the verbs it begins when it is awaited."""
         return (await self.get_many((key,)))[0]
 
 

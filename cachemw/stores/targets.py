@@ -154,15 +154,16 @@ def from_client(client: Any) -> Target:
             f"RedisStore takes a client of redis.asyncio (Redis or RedisCluster), "
             f"not {type(client).__module__}.{type(client).__qualname__}"
         )
-    pool: Any = client.connection_pool
+    pool = cast(Any, client).connection_pool
     address = _address_of(pool)
-    if not isinstance(pool, SentinelConnectionPool):
+    if not issubclass(type(pool), SentinelConnectionPool):
         return Target((address,))
     if not pool.is_master:
         raise ConfigurationError("RedisStore writes: take sentinel.master_for, not slave_for")
-    manager: Any = pool.sentinel_manager
-    sentinels = tuple(_address_of(sentinel.connection_pool) for sentinel in manager.sentinels)
-    return Target((address,), sentinels=sentinels, service=str(cast(Any, pool).service_name))
+    sentinels = tuple(
+        _address_of(sentinel.connection_pool) for sentinel in pool.sentinel_manager.sentinels
+    )
+    return Target((address,), sentinels=sentinels, service=str(pool.service_name))
 
 
 def _address_of(pool: Any) -> Address:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from cachemw.caching.dates import format_date
 from cachemw.caching.ranges import (
-    MAX_RANGES,
     WHOLE,
     Partial,
     Plan,
@@ -62,6 +61,7 @@ def spans(*pairs: tuple[int, int]) -> Partial:
         (b"bytes=0-5, 3-8", spans((0, 8))),
         (b"bytes=0-8, 3-5", spans((0, 8))),
         (b"bytes=8-9, 3-5, 0-4", spans((8, 9), (0, 5))),
+        (b"bytes=3-5, 8-9, 0-4", spans((0, 5), (8, 9))),
         (b"bytes=0-, -5, 2-3", spans((0, 9))),
         (b"bytes=0-1, 2-3", spans((0, 1), (2, 3))),
         # §15.5.17
@@ -83,12 +83,15 @@ def spans(*pairs: tuple[int, int]) -> Partial:
         (b"bytes=--1", WHOLE),
         (b"bytes=+1-2", WHOLE),
         (b"bytes 0-1", WHOLE),
+        (b"bytes =0-1", WHOLE),
         (b"items=0-1", WHOLE),
         (b"bytes=" + b"9" * 10_000 + b"-", WHOLE),
         (b"bytes=0-" + b"9" * 19, WHOLE),
         # greedy: ignored
-        (b"bytes=" + b"0-0," * MAX_RANGES, spans((0, 0))),
-        (b"bytes=" + b"0-0," * (MAX_RANGES + 1), WHOLE),
+        (b"bytes=" + b"0-0," * 16, spans((0, 0))),
+        (b"bytes=" + b"0-0," * 17, WHOLE),
+        (b"bytes=" + b"," * 31 + b"0-1", spans((0, 1))),
+        (b"bytes=" + b"," * 32 + b"0-1", WHOLE),
         (b"bytes=" + b"," * 100_000, WHOLE),
     ],
 )
@@ -164,6 +167,7 @@ HEAD = ResponseHead(
     (
         (b"content-type", b"text/plain"),
         (b"content-length", b"10"),
+        (b"content-range", b"bytes 0-9/10"),
         TAG,
         (b"vary", b"accept"),
     ),

@@ -203,6 +203,7 @@ def test_a_weak_validator_confirms_the_most_recent_match() -> None:
     assert to_freshen(stored, ((b"etag", b'W/"c"'),)) == []
     assert to_freshen([(A,), (A,)], (WEAK_A,)) == [1]
     assert to_freshen([()], (WEAK_A,)) == []
+    assert to_freshen([(WEAK_A, NEW)], (WEAK_A,)) == [0]
 
 
 def test_last_modified_is_a_weak_validator() -> None:

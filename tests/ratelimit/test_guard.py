@@ -9,7 +9,7 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit.identity import header
@@ -310,7 +310,7 @@ async def test_where_no_exception_middleware_is_the_limit_middleware_answers(
 
     from starlette.requests import Request as StarletteRequest
 
-    async def bare(scope, receive, send):  # type: ignore[no-untyped-def]
+    async def bare(scope: Scope, receive: Receive, send: Send) -> None:
         response = await endpoint(StarletteRequest(scope))
         await response(scope, receive, send)
 

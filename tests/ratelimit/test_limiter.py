@@ -7,6 +7,7 @@ import pytest
 
 from cachemw.ratelimit.identity import Identity
 from cachemw.ratelimit.limiter import Limiter
+from cachemw.ratelimit.middleware import Rules
 from cachemw.ratelimit.recall import Recall
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.stores import open_store
@@ -193,7 +194,7 @@ async def test_the_number_of_workers_comes_from_the_environment(
 
 
 async def test_each_rule_answers_an_outage_in_its_own_way(store: Away) -> None:
-    rules = {
+    rules: dict[str, Rules] = {
         "/both": [
             RateLimit("9/minute", name="o"),
             RateLimit("9/minute", name="c", on_outage="closed"),

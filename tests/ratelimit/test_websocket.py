@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from cachemw.ratelimit.limiter import Limiter
@@ -70,7 +71,7 @@ def test_a_server_that_cannot_deny_closes_with_policy_violation(
 ) -> None:
     app = build(limiter)
 
-    async def plain(scope, receive, send):  # type: ignore[no-untyped-def]
+    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
         scope.pop("extensions", None)
         await app(scope, receive, send)
 
@@ -85,7 +86,7 @@ def test_a_server_that_cannot_deny_closes_with_policy_violation(
 
 def test_the_handshake_tells_where_the_client_stands(limiter: Limiter) -> None:
     with TestClient(by_middleware(limiter)).websocket_connect("/ws") as websocket:
-        fields = dict(websocket.extra_headers or ())
+        fields: dict[bytes, bytes] = dict(websocket.extra_headers or ())
     assert fields[b"ratelimit"] == b'"minute";r=0;t=60'
 
 

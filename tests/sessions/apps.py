@@ -131,16 +131,24 @@ def session_app(sessions: Sessions, **handlers: Handler) -> SessionMiddleware:
 
 
 class Gate:
-    """A route that stops in the middle: two requests can be laced into each other."""
+    """A handler that stops in the middle: two requests can be laced into each other."""
 
     def __init__(self, act: Callable[[Request, Any], None]) -> None:
         self._act = act
         self.arrived = asyncio.Event()
         self.open = asyncio.Event()
 
-    async def __call__(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         data = await request.json()
         self.arrived.set()
         await asyncio.wait_for(self.open.wait(), 10)
         self._act(request, data)
         return PlainTextResponse("ok")
+
+    async def reached_by(self, request: "asyncio.Task[Any]") -> None:
+        """Wait until the handler has stopped; a request that ends before fails the test."""
+        arrival = asyncio.create_task(self.arrived.wait())
+        await asyncio.wait({request, arrival}, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+        if not arrival.done():
+            arrival.cancel()
+            raise AssertionError(f"the request never came to the gate: {request}")

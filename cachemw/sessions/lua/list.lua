@@ -1,4 +1,5 @@
--- The entries of one subject in the index KEYS[1], with the server's time: one moment for both.
+-- The entries of one subject in the index KEYS[1], and the server's time.
+-- One step: whether an entry is still good is judged by the moment at which it was read.
 -- ARGV: subject
 local clock = redis.call('TIME')
 local reply = {clock[1] * 1000 + math.floor(clock[2] / 1000)}

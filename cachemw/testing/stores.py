@@ -1,0 +1,458 @@
+"""The store contract as a program: what `stores/base.py` promises, checked on a store of yours.
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+    async def test_contract(check):
+        await check(MyStore())
+
+or all at once, `await check_store(MyStore())`. The store must be open and may be in use; only keys
+that begin with `check:` are touched. A check that fails says in words which promise is broken.
+
+`check_script` is for scripts: it runs the Lua on a server and the twin in memory, one step after
+another, and demands the same replies and the same keys after each.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from cachemw.errors import ConfigurationError, StoreUnavailable
+from cachemw.scripts import Keyspace, Reply, Script, WrongType
+from cachemw.stores.base import Store, escape_pattern, together
+from cachemw.stores.memory import MemoryStore
+from cachemw.testing.clock import FakeClock
+
+Check = Callable[[Store], Awaitable[None]]
+
+LONG = 60_000  # milliseconds; nothing written to last is gone before its check has ended
+_LARGE = 300_000  # bytes; large enough for a connection of its own
+
+
+async def check_store(store: Store) -> None:
+    """Run every check; `AssertionError` says which promise is broken."""
+    for check in STORE_CHECKS:
+        await check(store)
+
+
+# --- values
+
+
+async def what_was_set_is_read(store: Store) -> None:
+    for value in (b"", b"value", b"\r\n$-1\r\n*0\r\n", bytes(range(256)), b"\0"):
+        key = _key(b"\r\n \0{")
+        await store.set(key, value, ttl=LONG)
+        _demand(await store.get(key) == value, f"{value!r} was set and not read")
+        await store.set(key, b"other", ttl=LONG)
+        _demand(await store.get(key) == b"other", "a second set did not replace the first")
+
+
+async def many_are_read_in_the_order_asked(store: Store) -> None:
+    keys = [_key() for _ in range(5)]
+    await together([store.set(key, key[-4:], ttl=LONG) for key in keys[:3]])
+    asked = [keys[2], keys[4], keys[0], keys[2], keys[1], keys[3]]
+    expected = [key[-4:] if key in keys[:3] else None for key in asked]
+    _demand(await store.get_many(asked) == expected, "values came back in another order")
+    _demand(await store.get_many(()) == [], "no keys must give no values")
+
+
+async def deleted_keys_are_gone_and_counted(store: Store) -> None:
+    keys = [_key() for _ in range(4)]
+    await together([store.set(key, b"1", ttl=LONG) for key in keys[:3]])
+    _demand(await store.delete([*keys, keys[0]]) == 3, "delete counts the keys that there were")
+    _demand(await store.get_many(keys) == [None] * 4, "a deleted key was read")
+    _demand(await store.delete(keys) == 0, "deleting again found something")
+    _demand(await store.delete(()) == 0, "deleting nothing found something")
+
+
+async def large_values_come_back_whole(store: Store) -> None:
+    key, small, value = _key(), _key(), secrets.token_bytes(_LARGE)
+    await store.set(key, value, ttl=LONG)
+    await store.set(small, b"small", ttl=LONG)
+    for _ in range(3):  # before and after the store has learned that it is large
+        _demand(await store.get_many((small, key)) == [b"small", value], "a large value is amiss")
+    _demand(await store.delete((key,)) == 1, "a large value was not deleted")
+
+
+async def a_value_under_another_key_is_nobodys(store: Store) -> None:
+    mine, theirs = _key(b"{a}"), _key(b"{a}")
+    await store.run(_WRITE, (mine,), (store.sealed(theirs, b"secret"),))
+    for _ in range(3):
+        _demand(await store.get(mine) is None, "a value sealed under another key was handed out")
+    await store.set(mine, b"mine", ttl=LONG)
+    _demand(await store.get(mine) == b"mine", "garbage could not be overwritten")
+
+
+async def what_cannot_be_a_value_is_a_miss(store: Store) -> None:
+    short, hashed, good = _key(b"{a}"), _key(b"{a}"), _key(b"{a}")
+    await store.run(_WRITE, (short,), (b"x",))
+    await store.run(_WRITE_HASH, (hashed,), ())
+    await store.set(good, b"good", ttl=LONG)
+    for _ in range(3):
+        values = await store.get_many((short, hashed, good))
+        _demand(values == [None, None, b"good"], f"a foreign value is no miss: {values!r}")
+    await store.set(hashed, b"mine", ttl=LONG)
+    _demand(await store.get(hashed) == b"mine", "a hash could not be overwritten")
+
+
+async def what_a_script_seals_is_read(store: Store) -> None:
+    key = _key()
+    await store.run(_WRITE, (key,), (store.sealed(key, b"by a script"),))
+    _demand(await store.get(key) == b"by a script", "what was `sealed` under its key was not read")
+
+
+# --- expiry
+
+
+async def everything_written_has_an_expiry(store: Store) -> None:
+    for ttl, low, high in ((LONG, LONG - 10_000, LONG), (10**18, 10**12, 10**18)):
+        key = _key()
+        await store.set(key, b"1", ttl=ttl)
+        left = await store.run(_TTL, (key,), ())
+        _demand(isinstance(left, int) and low < left <= high, f"ttl={ttl} became {left!r}")
+
+
+async def a_ttl_that_is_over_is_no_error(store: Store) -> None:
+    for ttl in (1, 0, -5):
+        key = _key()
+        await store.set(key, b"1", ttl=ttl)
+        left = await store.run(_TTL, (key,), ())
+        _demand(isinstance(left, int) and left in (-2, 0, 1), f"ttl={ttl} became {left!r}")
+
+
+# --- scripts
+
+
+async def a_script_gets_its_keys_and_arguments(store: Store) -> None:
+    key, arguments = _key(), (b"", b"\r\n\0", bytes(range(256)), b"9" * 20)
+    reply = await store.run(_ECHO, (key,), arguments)
+    _demand(reply == [1, *arguments], f"a script heard {reply!r} instead of its arguments")
+    _demand(await store.run(_ECHO, (key,), ()) == [1], "a script without arguments heard some")
+
+
+async def a_script_answers_every_kind_of_reply(store: Store) -> None:
+    for word, expected in (
+        (b"number", -7),
+        (b"bytes", b"a\0b"),
+        (b"nothing", None),
+        (b"list", [1, [b"two", []]]),
+    ):
+        reply = await store.run(_REPLIES, (_key(),), (word,))
+        _demand(reply == expected, f"a script's reply of {expected!r} arrived as {reply!r}")
+
+
+async def scripts_are_indivisible(store: Store) -> None:
+    key = _key()
+    replies = await together([store.run(_COUNT, (key,), ()) for _ in range(300)])
+    _demand(sorted(map(str, replies)) == sorted(map(str, range(1, 301))), "a count was lost")
+
+
+async def a_script_that_fails_says_so(store: Store) -> None:
+    key = _key()
+    await store.run(_WRITE_HASH, (key,), ())
+    try:
+        await store.run(_COUNT, (key,), ())
+    except StoreUnavailable as error:
+        _demand(error.reason == "refused", f"WRONGTYPE in a script: {error.reason}, not refused")
+    else:
+        raise AssertionError("a script that failed gave a reply")
+    _demand(await store.run(_COUNT, (_key(),), ()) == 1, "after a failed script nothing works")
+
+
+async def keys_of_different_slots_are_refused(store: Store) -> None:
+    for keys in ((), (_key(b"{a}"), _key(b"{b}"))):
+        try:
+            store.run(_ECHO, keys, ())
+        except ConfigurationError:
+            continue
+        raise AssertionError(f"a script was run with the keys {keys!r}")
+
+
+# --- order, cancellation, time
+
+
+async def verbs_start_when_they_are_called(store: Store) -> None:
+    key = _key()
+    written = store.set(key, b"1", ttl=LONG)
+    read = store.get_many((key,))
+    counted = store.run(_COUNT, (_key(),), ())
+    deleted = store.delete((key,))
+    _demand(await deleted == 1, "a delete overtook the set before it")
+    _demand(await counted == 1, "a script did not run")
+    await written
+    _demand(await read in ([b"1"], [None]), "a read gave what was never written")
+
+
+async def nobody_need_wait(store: Store) -> None:
+    key = _key(b"{a}")
+    store.set(key, b"1", ttl=LONG)
+    store.delete((_key(), _key()))
+    store.get_many((_key(), _key()))
+    store.time()
+    await store.run(_ECHO, (key,), ())  # same slot, so that it comes after the set
+    _demand(await store.get(key) == b"1", "a set that nobody waited for was not carried out")
+
+
+async def who_leaves_disturbs_nobody(store: Store) -> None:
+    keys = [_key() for _ in range(50)]
+    await together([store.set(key, key[-4:], ttl=LONG) for key in keys])
+
+    async def read(key: bytes) -> bytes | None:
+        return await store.get(key)
+
+    tasks = [asyncio.ensure_future(read(key)) for key in keys]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    _demand(
+        results[1::2] == [key[-4:] for key in keys[1::2]], "a cancelled reader disturbed another"
+    )
+
+
+async def time_never_repeats(store: Store) -> None:
+    readings = await together([store.time() for _ in range(200)])
+    _demand(readings == sorted(set(readings)), "time repeated itself, or ran backwards")
+    gap = abs(store.now() - await store.time())
+    _demand(gap < 5_000_000, f"now() is {gap} microseconds off time()")
+
+
+# --- scan
+
+
+async def a_scan_sees_what_matches_and_nothing_else(store: Store) -> None:
+    base = _key()
+    literal = base + b"[x]*?\\"
+    keys = {base + b"%d" % number for number in range(40)} | {literal}
+    await together([store.set(key, b"1", ttl=LONG) for key in keys])
+    for pattern, expected in (
+        (escape_pattern(base) + b"*", keys),
+        (escape_pattern(base) + b"?", {base + b"%d" % number for number in range(10)}),
+        (escape_pattern(base) + b"[2-4]", {base + b"2", base + b"3", base + b"4"}),
+        (escape_pattern(base) + b"[^3]?", {base + b"%d" % n for n in range(10, 40) if n < 30}),
+        (escape_pattern(literal), {literal}),
+    ):
+        found = {key async for batch in _batches(store, pattern) for key in batch}
+        missing, extra = expected - found, found - expected
+        _demand(not missing and not extra, f"{pattern!r}: not {missing!r}, but {extra!r}")
+
+
+async def _batches(store: Store, pattern: bytes) -> AsyncIterator[list[bytes]]:
+    async for batch in store.scan(pattern):
+        _demand(bool(batch), "a scan handed out an empty batch")
+        yield batch
+
+
+STORE_CHECKS: Sequence[Check] = (
+    what_was_set_is_read,
+    many_are_read_in_the_order_asked,
+    deleted_keys_are_gone_and_counted,
+    large_values_come_back_whole,
+    a_value_under_another_key_is_nobodys,
+    what_cannot_be_a_value_is_a_miss,
+    what_a_script_seals_is_read,
+    everything_written_has_an_expiry,
+    a_ttl_that_is_over_is_no_error,
+    a_script_gets_its_keys_and_arguments,
+    a_script_answers_every_kind_of_reply,
+    scripts_are_indivisible,
+    a_script_that_fails_says_so,
+    keys_of_different_slots_are_refused,
+    verbs_start_when_they_are_called,
+    nobody_need_wait,
+    who_leaves_disturbs_nobody,
+    time_never_repeats,
+    a_scan_sees_what_matches_and_nothing_else,
+)
+
+
+# --- scripts against their twins
+
+
+class Twins:
+    """A store on a server and one in memory that live through the same history.
+
+    twins = Twins(server_store)
+    await twins.run(SCRIPT, keys, args)        # AssertionError unless both answer alike
+    await twins.advance(500)                   # milliseconds pass, on both
+
+    Time on the server cannot be moved, so its keys are aged instead: what would be over by then
+    is deleted, and the rest is given that much less to live. `keys` names every key in play.
+    Compare no absolute times in replies, unless with a `view` that makes them alike.
+    """
+
+    def __init__(self, server: Store, keys: Sequence[bytes]) -> None:
+        self.server = server
+        self.keys = keys
+        self.clock = FakeClock()
+        self.memory = MemoryStore(clock=self.clock)
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes],
+        *,
+        view: Callable[[Reply], object] = lambda reply: reply,
+    ) -> Reply:
+        """Run a script on both, demand the same reply and the same keys, and answer the reply."""
+        replies: list[object] = []
+        reply: Reply = None
+        for store in (self.memory, self.server):
+            try:
+                reply = await store.run(script, keys, args)
+                replies.append(view(reply))
+            except StoreUnavailable as error:
+                replies.append(error.reason)
+        asked = f"{script.name}{(*keys, *args)!r}"
+        _demand(replies[0] == replies[1], f"{asked}: twin {replies[0]!r}, Lua {replies[1]!r}")
+        await self.compare(asked)
+        return reply
+
+    async def compare(self, after: str) -> None:
+        """Demand that both hold the same: kinds, contents, and times to live to within 5 s."""
+        for key in self.keys:
+            twin, lua = [await store.run(LOOK, (key,), ()) for store in (self.memory, self.server)]
+            _demand(_alike(twin, lua), f"after {after}, {key!r}: twin {twin!r}, Lua {lua!r}")
+
+    async def advance(self, milliseconds: int) -> None:
+        """Let time pass on both."""
+        self.clock.advance(milliseconds / 1000)
+        for key in self.keys:
+            await self.server.run(_AGE, (key,), (b"%d" % milliseconds,))
+
+
+async def check_script(
+    server: Store,
+    script: Script,
+    steps: Sequence[tuple[Sequence[bytes], Sequence[bytes]]],
+    *,
+    view: Callable[[Reply], object] = lambda reply: reply,
+) -> None:
+    """Run `steps`, each keys and arguments, on a server and on the twin, comparing after each."""
+    twins = Twins(server, sorted({key for keys, _ in steps for key in keys}))
+    await server.delete(twins.keys)
+    for keys, args in steps:
+        await twins.run(script, keys, args, view=view)
+
+
+SLACK = 5_000  # milliseconds that a step may have taken on the server
+
+
+def _alike(twin: Reply, lua: Reply) -> bool:
+    if not isinstance(twin, list) or not isinstance(lua, list):
+        return twin == lua
+    (ttl, *content), (server_ttl, *server_content) = twin, lua
+    both = isinstance(ttl, int) and isinstance(server_ttl, int)
+    return both and content == server_content and _near(ttl, server_ttl)
+
+
+def _near(ttl: Reply, server_ttl: Reply) -> bool:
+    assert isinstance(ttl, int) and isinstance(server_ttl, int)
+    if min(ttl, server_ttl) < 0:
+        return ttl == server_ttl
+    return abs(ttl - server_ttl) <= SLACK
+
+
+def _demand(kept: bool, broken: str) -> None:
+    if not kept:
+        raise AssertionError(broken)
+
+
+def _key(inside: bytes = b"") -> bytes:
+    return b"check:" + inside + secrets.token_hex(8).encode()
+
+
+# --- small scripts to check with
+
+
+def _write(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    db.set(keys[0], args[0], LONG)
+    return None
+
+
+def _write_hash(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    db.hset(keys[0], {b"f": b"v"})
+    db.expire(keys[0], LONG)
+    return None
+
+
+def _ttl(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    return db.ttl(keys[0])
+
+
+def _echo(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    return [len(keys), *args]
+
+
+def _count(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    count = int(db.get(keys[0]) or b"0") + 1
+    db.set(keys[0], b"%d" % count, LONG)
+    return count
+
+
+def _replies(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    known: dict[bytes, Reply] = {b"number": -7, b"bytes": b"a\0b", b"list": [1, [b"two", []]]}
+    return known.get(args[0])
+
+
+def _look(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    ttl = db.ttl(keys[0])
+    try:
+        return [ttl, db.get(keys[0]) or b""]
+    except WrongType:
+        fields = db.hgetall(keys[0])
+        return [ttl, *(part for field in sorted(fields) for part in (field, fields[field]))]
+
+
+def _age(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    left = db.ttl(keys[0])
+    return int(left > 0 and db.expire(keys[0], left - int(args[0])))
+
+
+_WRITE = Script("check-write", f"redis.call('SET', KEYS[1], ARGV[1], 'PX', {LONG})", _write)
+_WRITE_HASH = Script(
+    "check-write-hash",
+    f"redis.call('DEL', KEYS[1]) redis.call('HSET', KEYS[1], 'f', 'v') "
+    f"redis.call('PEXPIRE', KEYS[1], {LONG})",
+    _write_hash,
+)
+_TTL = Script("check-ttl", "return redis.call('PTTL', KEYS[1])", _ttl)
+_ECHO = Script("check-echo", "return {#KEYS, unpack(ARGV)}", _echo)
+_COUNT = Script(
+    "check-count",
+    "local count = (redis.call('GET', KEYS[1]) or 0) + 1 "
+    f"redis.call('SET', KEYS[1], count, 'PX', {LONG}) return count",
+    _count,
+)
+_REPLIES = Script(
+    "check-replies",
+    "return ({number = -7, bytes = 'a\\0b', list = {1, {'two', {}}}})[ARGV[1]]",
+    _replies,
+)
+LOOK = Script(
+    "check-look",
+    """
+local ttl, value = redis.call('PTTL', KEYS[1]), redis.pcall('GET', KEYS[1])
+if type(value) ~= 'table' then return {ttl, value or ''} end
+local flat, fields, names = redis.call('HGETALL', KEYS[1]), {}, {}
+for i = 1, #flat, 2 do
+  fields[flat[i]] = flat[i + 1]
+  names[#names + 1] = flat[i]
+end
+table.sort(names)
+local reply = {ttl}
+for _, name in ipairs(names) do
+  reply[#reply + 1] = name
+  reply[#reply + 1] = fields[name]
+end
+return reply
+""",
+    _look,
+)
+_AGE = Script(
+    "check-age",
+    "local left = redis.call('PTTL', KEYS[1]) "
+    "if left < 0 then return 0 end "
+    "return redis.call('PEXPIRE', KEYS[1], left - ARGV[1])",
+    _age,
+)

@@ -1,0 +1,296 @@
+"""Whatever happens to replies on their way, each reaches its own caller or nobody.
+
+Each test of a fault is named after the hazard of an ordinary pooled client that it closes.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cachemw.errors import StoreUnavailable
+from cachemw.stores.base import together
+from cachemw.stores.jobs import Read
+from cachemw.stores.redis import RedisStore
+from cachemw.testing import FaultProxy
+from tests.stores.conftest import Opener
+from tests.stores.scripts import COUNT, ECHO, WRITE
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def proxy(redis_url: str) -> AsyncIterator[FaultProxy]:
+    async with FaultProxy(redis_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(proxy: FaultProxy, opened: Opener) -> RedisStore:
+    """Behind the proxy, connected, with a value for each of `alice` and `bob`."""
+    store = opened(proxy.url, deadline="300ms")
+    for name in (b"alice", b"bob"):
+        await store.set(name, b"secret of " + name, ttl=60_000)
+    return store
+
+
+async def outcome(awaitable: object) -> object:
+    """A result, or the reason why there is none."""
+    try:
+        return await awaitable  # type: ignore[misc]
+    except StoreUnavailable as error:
+        return error.reason
+
+
+# --- what travels
+
+
+async def test_what_is_called_in_one_turn_travels_in_one_command(
+    proxy: FaultProxy, store: RedisStore
+) -> None:
+    before = proxy.commands
+    alice = store.get_many((b"alice", b"nobody"))
+    bob = store.get_many((b"bob", b"alice"))
+    assert await alice == [b"secret of alice", None]
+    assert await bob == [b"secret of bob", b"secret of alice"]
+    assert proxy.commands == before + 1
+
+
+async def test_a_whole_crowd_shares_one_connection(proxy: FaultProxy, store: RedisStore) -> None:
+    await together([store.run(ECHO, (b"k",), (b"%d" % n,)) for n in range(500)])
+    assert proxy.accepted == 1
+
+
+async def test_a_large_value_goes_beside(proxy: FaultProxy, store: RedisStore) -> None:
+    large = bytes(1 << 20)
+    await store.set(b"large", large, ttl=60_000)
+    assert proxy.accepted == 2  # one lane, and one beside it
+    proxy.hold()
+    waiting = asyncio.ensure_future(outcome(store.get(b"large")))
+    await asyncio.sleep(0)
+    proxy.release()
+    assert await store.get(b"alice") == b"secret of alice"
+    assert await waiting == large
+
+
+async def test_a_value_found_to_be_large_is_fetched_beside_from_then_on(
+    proxy: FaultProxy, store: RedisStore, opened: Opener
+) -> None:
+    large = bytes(1 << 20)
+    await opened(proxy.url).set(b"large", large, ttl=60_000)
+    connections = proxy.accepted
+    assert await store.get(b"large") == large  # nobody told this store
+    assert proxy.accepted == connections
+    assert await store.get(b"large") == large
+    assert proxy.accepted == connections + 1
+
+
+# --- replies that go astray
+
+
+async def test_h1_a_left_over_reply_goes_to_nobody(proxy: FaultProxy, store: RedisStore) -> None:
+    proxy.duplicate_next_reply(to="MGET")
+    assert await store.get(b"alice") == b"secret of alice"
+    await proxy.until(lambda: proxy.connections == 0)  # the lane hung up on it
+    assert await store.get(b"bob") == b"secret of bob"
+    assert proxy.accepted == 2
+
+
+async def test_h1_a_reply_that_arrives_with_the_next_one_goes_to_nobody(
+    proxy: FaultProxy, store: RedisStore
+) -> None:
+    held: list[bytes] = []
+
+    def keep(reply: bytes) -> list[bytes]:
+        held.append(reply)
+        return [reply]
+
+    proxy.change_next_reply(keep, to="MGET")
+    proxy.change_next_reply(lambda reply: [*held, reply], to="MGET")
+    assert await store.get(b"alice") == b"secret of alice"
+    assert await outcome(store.get(b"bob")) is None  # Alice's value proves not to be Bob's
+    assert await store.get(b"bob") == b"secret of bob"
+
+
+@pytest.mark.parametrize("fault", ["swap", "drop", "duplicate"])
+async def test_no_fault_of_a_reply_gives_anybody_a_strangers(
+    proxy: FaultProxy, store: RedisStore, fault: str
+) -> None:
+    async def read(name: bytes) -> None:
+        await asyncio.sleep(0)
+        assert await outcome(store.get(name)) in (b"secret of " + name, None, "desync", "timeout")
+
+    async def echo(number: int) -> None:
+        word = b"%d" % number
+        assert await outcome(store.run(ECHO, (b"k",), (word,))) in ([word], "desync", "timeout")
+
+    await store.run(ECHO, (b"k",), ())
+    for _ in range(3):
+        {
+            "swap": proxy.swap_next_replies,
+            "drop": proxy.drop_next_reply,
+            "duplicate": proxy.duplicate_next_reply,
+        }[fault]()
+        await asyncio.gather(read(b"alice"), echo(1), echo(2), read(b"bob"))
+    for name in (b"alice", b"bob"):
+        while (value := await outcome(store.get(name))) in ("desync", "timeout"):
+            pass
+        assert value in (b"secret of " + name, None)
+
+
+async def test_swapped_scripts_answer_nobody(proxy: FaultProxy, store: RedisStore) -> None:
+    await store.run(ECHO, (b"k",), ())
+    proxy.swap_next_replies(to="EVALSHA")
+    first, second = store.run(ECHO, (b"k",), (b"1",)), store.run(ECHO, (b"k",), (b"2",))
+    assert [await outcome(first), await outcome(second)] == ["desync", "desync"]
+    assert await store.run(ECHO, (b"k",), (b"3",)) == [b"3"]
+
+
+async def test_h2_a_job_that_raises_harms_the_connection_and_nobody_else(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(self: Read, reply: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Read, "accept", explode)
+    assert await outcome(store.get(b"alice")) == "desync"
+    monkeypatch.undo()
+    assert await store.get(b"bob") == b"secret of bob"
+
+
+async def test_h5_no_call_is_sent_twice_when_its_reply_is_lost(
+    proxy: FaultProxy, store: RedisStore
+) -> None:
+    assert await store.run(COUNT, (b"c",), ()) == 1
+    for _ in range(3):
+        proxy.drop_next_reply(to="EVALSHA")
+        assert await outcome(store.run(COUNT, (b"c",), ())) == "timeout"
+    assert await store.run(COUNT, (b"c",), ()) == 5
+    proxy.reset_after(1)
+    assert await outcome(store.run(COUNT, (b"c",), ())) == "connection"
+    assert await store.run(COUNT, (b"c",), ()) == 7
+
+
+async def test_a_reply_cut_off_in_the_middle_is_no_reply(
+    proxy: FaultProxy, store: RedisStore
+) -> None:
+    proxy.reset_after(15)
+    assert await outcome(store.get(b"alice")) == "connection"
+    assert await store.get(b"alice") == b"secret of alice"
+
+
+async def test_nonsense_from_the_server_is_no_reply(proxy: FaultProxy, store: RedisStore) -> None:
+    for nonsense in (b"?\r\n", b"*1\r\n:1\r\n", b"+OK\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n"):
+        proxy.change_next_reply(lambda _, nonsense=nonsense: [nonsense], to="MGET")  # type: ignore[misc]
+        assert await outcome(store.get(b"alice")) == "desync", nonsense
+        proxy.change_next_reply(lambda _, nonsense=nonsense: [nonsense], to="EVALSHA")  # type: ignore[misc]
+        assert await outcome(store.run(ECHO, (b"k",), (b"1",))) in ("desync", [b"1"]), nonsense
+
+
+# --- corrupt at rest
+
+
+async def test_garbage_at_rest_is_a_miss_that_costs_one_connection_only(
+    proxy: FaultProxy, store: RedisStore
+) -> None:
+    other = store.sealed(b"other", b"of another key")
+    await store.run(WRITE, (b"alice",), (other,))
+    connections = proxy.accepted
+    for _ in range(5):
+        assert await outcome(store.get(b"alice")) is None
+    assert proxy.accepted == connections + 1
+    assert await store.get(b"bob") == b"secret of bob"
+    await store.set(b"alice", b"anew", ttl=60_000)
+    assert await store.get(b"alice") == b"anew"
+
+
+# --- cancellation
+
+
+async def test_h10_a_storm_of_cancellations_disturbs_nobody(
+    proxy: FaultProxy, store: RedisStore
+) -> None:
+    names = [b"%d" % number for number in range(100)]
+    await together([store.set(name, b"value of " + name, ttl=60_000) for name in names])
+    chance = random.Random(1)
+    mismatches = finished = cancelled = 0
+
+    async def one() -> None:
+        nonlocal mismatches, finished
+        name = chance.choice(names)
+        if chance.random() < 0.5:
+            good = await store.get(name) == b"value of " + name
+        else:
+            good = await store.run(ECHO, (name,), (name,)) == [name]
+        mismatches += not good
+        finished += 1
+
+    for _ in range(100):
+        tasks = [asyncio.ensure_future(one()) for _ in range(100)]
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        for task in tasks:
+            if chance.random() < 0.5:
+                cancelled += task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [each for each in results if isinstance(each, Exception)]
+    assert mismatches == 0
+    assert finished + cancelled == 10_000 and min(finished, cancelled) > 1_000
+    (node,) = store._topology().known_nodes()
+    await store.get(b"0")  # everything before it has been answered, too
+    assert node.is_idle
+    assert proxy.accepted == 1
+
+
+# --- deadlines
+
+
+async def test_one_timer_ends_everybody_in_flight(proxy: FaultProxy, store: RedisStore) -> None:
+    proxy.hold()
+    calls = [store.get(b"alice"), store.run(ECHO, (b"k",), ()), store.time()]
+    assert [await outcome(call) for call in calls] == ["timeout"] * 3
+    proxy.release()
+    assert await store.get(b"alice") == b"secret of alice"
+
+
+async def test_a_blocked_event_loop_is_no_fault_of_the_server(
+    redis_url: str, opened: Opener
+) -> None:
+    store = opened(redis_url, deadline="300ms")
+    await store.set(b"alice", b"secret", ttl=60_000)
+    readings = [store.get_many((b"alice",)) for _ in range(20)]
+    await asyncio.sleep(0)  # they are on their way
+    time.sleep(0.5)  # noqa: ASYNC251  somebody's handler, longer than the deadline
+    assert [await reading for reading in readings] == [[b"secret"]] * 20
+    assert not any(store.breakers().values())
+
+
+async def test_a_call_made_before_the_loop_was_blocked_is_not_late(
+    redis_url: str, opened: Opener
+) -> None:
+    store = opened(redis_url, deadline="300ms")
+    await store.set(b"alice", b"secret", ttl=60_000)
+    reading = store.get_many((b"alice",))
+    time.sleep(0.5)  # noqa: ASYNC251  before it was written
+    assert await reading == [b"secret"]
+
+
+async def test_too_many_calls_at_once_are_refused(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachemw.stores.lane.MOST_WAITING", 10)
+    calls = [store.get_many((b"alice",)) for _ in range(12)]
+    outcomes = [await outcome(call) for call in calls]
+    assert outcomes == [[b"secret of alice"]] * 10 + ["overloaded"] * 2
+
+
+async def test_a_closed_store_says_so(store: RedisStore) -> None:
+    waiting = store.get_many((b"alice",))
+    await store.aclose()
+    assert await outcome(waiting) == "closed"
+    assert await outcome(store.get(b"alice")) == "closed"
+    assert await outcome(store.delete((b"alice",))) == "closed"
+    await store.open()
+    assert await store.get(b"alice") == b"secret of alice"
