@@ -1,13 +1,14 @@
 """What is kept under a key, and its bytes.
 
-    0         1      2       3            11         13        17
-    +---------+------+-------+------------+----------+---------+-----------+------ - - -
-    | version | kind | flags | generation | variants | length  | header    | body
-    +---------+------+-------+------------+----------+---------+-----------+------ - - -
-        1        1       1         8           2          4      `length`     the rest
+    0         1      2       3            11       15
+    +---------+------+-------+------------+--------+-----------+------ - - -
+    | version | kind | flags | generation | length | header    | body
+    +---------+------+-------+------------+--------+-----------+------ - - -
+        1        1       1         8          4      `length`     the rest
 
     kind `E`  an entry: a response, complete
-    kind `V`  a signpost: the resource varies; which fields select, and how many variants there are
+    kind `V`  a signpost: the resource varies; which fields select, and, as its body, the instant
+              until which all variants are stale
     kind `R`  a refusal: the last response could not be stored, so nobody is to wait for the next
 
 What scripts on the server read or write stands at a fixed place; all else is MessagePack in the
@@ -20,6 +21,7 @@ Times are microseconds on the fleet's clock, spans are seconds.
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import TypeAlias
 
 import msgspec
@@ -30,11 +32,12 @@ from cachemw.errors import UnreadableEntry
 from cachemw.messages import Headers, ResponseHead
 
 VERSION = 1
-FIXED = 17
+FIXED = 15
 SOFT = 1  # flag: marked stale by a purge of its URL
 DEFLATED = 2  # flag: the body is compressed
 NO_GENERATION = bytes(8)
 WORTH_DEFLATING = 1024  # bytes; below, the time is better spent elsewhere
+MOST_INFLATED = 64 * 1024 * 1024
 
 _ENTRY, _SIGNPOST, _REFUSAL = b"EVR"
 
@@ -97,9 +100,8 @@ class Signpost:
 
     fields: tuple[bytes, ...]
     generation: bytes
-    variants: int = 0
-    softened: bytes = b""
-    """The generation of variants that a soft purge of the URL has made stale."""
+    softened: int = 0
+    """Variants born until this instant are stale, by a soft purge of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +124,24 @@ def pack(record: Record, *, deflate: bool = False) -> bytes:
     match record:
         case Entry(header, body, is_soft, generation):
             flags = SOFT if is_soft else 0
-            if deflate and len(body) >= WORTH_DEFLATING:
+            if deflate and WORTH_DEFLATING <= len(body) <= MOST_INFLATED:
                 smaller = zlib.compress(body, 1)
                 if len(smaller) < 0.8 * len(body):
                     flags, body = flags | DEFLATED, smaller
-            return _assembled(_ENTRY, flags, generation, 0, _encode(header), body)
-        case Signpost(fields, generation, variants, softened):
-            return _assembled(_SIGNPOST, 0, generation, variants, _encode(fields), softened)
+            return _assembled(_ENTRY, flags, generation, _encode(header), body)
+        case Signpost(fields, generation, softened):
+            since = b"%d" % softened if softened else b""
+            return _assembled(_SIGNPOST, 0, generation, _encode(fields), since)
         case Refusal(reason):
-            return _assembled(_REFUSAL, 0, NO_GENERATION, 0, _encode(reason.value), b"")
+            return _assembled(_REFUSAL, 0, NO_GENERATION, _encode(reason.value), b"")
 
 
 def unpack(stored: bytes) -> Record:
     """The record that bytes stand for; `UnreadableEntry` if they are not such bytes."""
     if len(stored) < FIXED or stored[0] != VERSION:
-        raise UnreadableEntry(f"not an entry of version {VERSION}")
+        raise UnreadableEntry(f"not a record of version {VERSION}")
     kind, flags, generation = stored[1], stored[2], stored[3:11]
-    end = FIXED + int.from_bytes(stored[13:17], "big")
+    end = FIXED + int.from_bytes(stored[11:15], "big")
     if end > len(stored):
         raise UnreadableEntry("the header is cut off")
     header, body = stored[FIXED:end], stored[end:]
@@ -146,10 +149,9 @@ def unpack(stored: bytes) -> Record:
         if kind == _ENTRY:
             if flags & DEFLATED:
                 body = _inflated(body)
-            return Entry(_decode_entry(header), body, bool(flags & SOFT), generation)
+            return Entry(_checked(_decode_entry(header)), body, bool(flags & SOFT), generation)
         if kind == _SIGNPOST:
-            variants = int.from_bytes(stored[11:13], "big")
-            return Signpost(_decode_fields(header), generation, variants, body)
+            return Signpost(_decode_fields(header), generation, int(body[:20] or b"0"))
         if kind == _REFUSAL:
             return Refusal(Reason(_decode_reason(header)))
     except (msgspec.MsgspecError, zlib.error, ValueError, RecursionError) as error:
@@ -157,7 +159,13 @@ def unpack(stored: bytes) -> Record:
     raise UnreadableEntry(f"no such kind of record: {kind}")
 
 
-MOST_INFLATED = 256 * 1024 * 1024
+def _checked(header: EntryHeader) -> EntryHeader:
+    """The header, if its numbers are such as can be counted with and sent."""
+    spans = (header.initial_age, header.fresh, header.stale_while_revalidate)
+    are_finite = all(map(isfinite, (*spans, header.stale_if_error, header.took)))
+    if not are_finite or not 200 <= header.status <= 599:
+        raise ValueError("a status or a span that no response has")
+    return header
 
 
 def _inflated(body: bytes) -> bytes:
@@ -165,20 +173,10 @@ def _inflated(body: bytes) -> bytes:
     inflater = zlib.decompressobj()
     result = inflater.decompress(body, MOST_INFLATED)
     if not inflater.eof or inflater.unused_data:
-        raise UnreadableEntry("the compressed body is incomplete")
+        raise UnreadableEntry("the compressed body is incomplete, or far too large")
     return result
 
 
-def _assembled(
-    kind: int, flags: int, generation: bytes, variants: int, header: bytes, body: bytes
-) -> bytes:
-    return b"".join(
-        (
-            bytes((VERSION, kind, flags)),
-            generation,
-            variants.to_bytes(2, "big"),
-            len(header).to_bytes(4, "big"),
-            header,
-            body,
-        )
-    )
+def _assembled(kind: int, flags: int, generation: bytes, header: bytes, body: bytes) -> bytes:
+    fixed = bytes((VERSION, kind, flags)) + generation + len(header).to_bytes(4, "big")
+    return b"".join((fixed, header, body))

@@ -9,12 +9,15 @@ It ends in one of these ways, which all waiters learn as its outcome, as soon as
     an error    the app raised before its response began
 
 A response is judged when it begins and stored before its last chunk is passed on, so that whoever
-has seen the end of it can read it from the cache. Only what is complete is stored.
+has seen the end of it can read it from the cache. Only what is complete is stored. A fill that
+nobody waits for, be it that all have left or that it is a refresh, has the policy's `timeout` to
+come to its end.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TypeAlias
@@ -25,25 +28,29 @@ from cachemw.asgi import response_head
 from cachemw.caching.cache_control import OUR_TARGET, effective
 from cachemw.caching.entry import Entry
 from cachemw.caching.etags import etag_of, generate_etag
+from cachemw.caching.flow import Broken, Flow, Reader
 from cachemw.caching.freshness import ERROR_STATUSES, initial_age
 from cachemw.caching.groups import groups_of
-from cachemw.caching.keeper import Keeper, Lease
-from cachemw.caching.marks import Notes
+from cachemw.caching.keeper import RENEW_AFTER, Keeper, Lease
+from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Keep, Refuse, Verdict, Wishes, entry_header, judge
-from cachemw.caching.shelf import Plan, Shelf, all_tags
+from cachemw.caching.shelf import Shelf, all_tags
 from cachemw.caching.storing import freshened
 from cachemw.caching.tags import tag_bytes
-from cachemw.caching.validation import to_freshen
+from cachemw.caching.validation import CONDITIONAL, to_freshen
 from cachemw.errors import StoreUnavailable
-from cachemw.messages import Headers, ResponseHead, first_of
+from cachemw.messages import Headers, ResponseHead, first_of, without
 from cachemw.stores.base import Store
 
 logger = logging.getLogger("cachemw.cache")
 
-WINDOW = 256 * 1024  # bytes that may wait for the slowest reader of a body that is not kept
+ETAG_PATIENCE = 0.005  # seconds that the head of a response with a length waits for its body
 SESSION_USED = "cachemw.session_used"
+
+_TOLD = frozenset({b"cache-control", b"expires"})
+_HIDDEN = _TOLD | {b"pragma", OUR_TARGET}
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Broadcast:
     headers: Headers
     """As the app sent them, for whoever asked first."""
     keep: Keep
+    tags: tuple[bytes, ...]
     reason: Reason | None = None
     """Why it is not being stored all the same."""
 
@@ -65,10 +73,6 @@ class Broadcast:
         """The app's own headers, with what clients are told about keeping the response."""
         told = tuple(pair for pair in self.keep.headers if pair[0] in _TOLD)
         return (*(pair for pair in self.headers if pair[0] not in _HIDDEN), *told)
-
-
-_TOLD = frozenset({b"cache-control", b"expires"})
-_HIDDEN = _TOLD | {b"pragma", OUR_TARGET}
 
 
 @dataclass(frozen=True)
@@ -91,14 +95,12 @@ ClientSend: TypeAlias = Callable[[Message, Reason], Awaitable[None]]
 """The `send` of who asked first, for a response that must not be kept, and the reason for that."""
 
 Outcome: TypeAlias = Broadcast | Direct | Instead
-
-
-class Broken(Exception):
-    """The response broke off after it had begun."""
+Acquire: TypeAlias = Callable[[], Awaitable[Lease | Instead | Reason]]
+"""Gets the lease; or what is to be served instead; or says why there is neither."""
 
 
 class Fill:
-    """The making of one entry. `run` is awaited in a task; `outcome` and `body` by any number."""
+    """The making of one entry. `run` is awaited in a task; `outcome` by any number of readers."""
 
     def __init__(
         self,
@@ -116,324 +118,176 @@ class Fill:
         stand_in: Callable[[], bool] = lambda: False,
     ) -> None:
         self.resource = resource
-        self.validating = validating
+        self.fields = shelf.fields(resource)
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.notes: Notes = scope["cachemw.cache"]
+        self.flow = Flow(self._deserted)
         self.scope = scope
+        self.lease: Lease | None = None
+        self.unkept: Reason | None = None
+        """Why the response, which may be kept, is not."""
+        self._notes: Notes = scope[CONTEXT]
         self._app = app
         self._store, self._shelf, self._keeper = store, shelf, keeper
         self._send_first = send
         self._receive = receive
         self._request_body: bytes | None = request_body
+        self._validating = validating
         self._may_stand_in = stand_in
-        self._lease: Lease | None = None
-        self._asked_at = 0
+        self._began_at = 0
         self._received = 0
         self._head: ResponseHead | None = None
-        self._verdict: Verdict = Refuse(Reason.INCOMPLETE)
+        self._start: Message = {}
+        self._verdict: Verdict | None = None
         self._is_discarding = False  # the rest of the response is for nobody
-        self._no_lease: Reason | None = None
+        self._must_ask_again = False
         self._app_has_etag = False
-        self._chunks: list[bytes] = []
-        self._gone = 0  # how many chunks before these every reader has had
-        self._size = 0
-        self._is_too_large = False
-        self._readers: set[_Reader] = set()
-        self._has_room = asyncio.Event()
-        self._ended = False
-        self._failure: BaseException | None = None
-        self._news = asyncio.Event()
         self._turned_direct = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_late = False
 
     def __repr__(self) -> str:
-        return f"<Fill {self.resource.primary!r} {len(self._chunks)} chunks>"
+        return f"<Fill {self.resource.primary!r} {self.outcome!r} {self.flow.size} bytes>"
 
-    # --- the run
+    # --- those who wait
 
-    async def run(self, acquire: Callable[[], Awaitable[Lease | Instead | Reason]]) -> None:
-        """Make the response. `acquire` gets the lease, or something to serve in its place."""
-        try:
-            acquired = await acquire()
-            if isinstance(acquired, Instead):
-                self._decide(acquired)
-                return
-            if isinstance(acquired, Lease):
-                self._lease = acquired
-            else:
-                self._no_lease = acquired
-            self._asked_at = self._lease.born if self._lease else self._store.now()
-            await self._app(self.scope, self._receive_for_app, self._send_from_app)
-            if self._head is None or not (self._ended or self._is_discarding):
-                raise Broken("the app returned before its response was complete")
-        except BaseException as error:
-            await self._fail(error)
-            raise
-        finally:
-            await self._give_back(None)
-
-    async def _fail(self, error: BaseException) -> None:
-        self._failure = error
-        is_answered = self.outcome.done()
-        if not is_answered:
-            stale = self.validating
-            if isinstance(error, Exception) and stale is not None and self._may_stand_in():
-                logger.warning("serving stale in place of an error", exc_info=error)
-                self._decide(Instead(stale, Reason.STALE_IF_ERROR, is_stale=True))
-            elif isinstance(error, asyncio.CancelledError):
-                self.outcome.cancel()
-            else:
-                self.outcome.set_exception(error)
-                self.outcome.exception()  # a refresh has nobody who would ask for it
-        self._tell()
-
-    async def _receive_for_app(self) -> Message:
-        """The request's body, and then nothing: whether a client leaves concerns only a response
-        that is its own."""
-        body, self._request_body = self._request_body, None
-        if body is not None:
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._turned_direct.wait()
-        return await self._receive()
-
-    async def _send_from_app(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            await self._begin(message)
-        elif self._is_discarding:
-            return
-        elif isinstance(self._verdict, Refuse):
-            if self._send_first is not None:
-                await self._send_first(message, self._verdict.reason)
-            self._ended = kind == "http.response.body" and not message.get("more_body", False)
-        elif kind == "http.response.body":
-            await self._take(message.get("body", b""), message.get("more_body", False))
-
-    # --- the response begins
-
-    async def _begin(self, message: Message) -> None:
-        self._received = self._store.now()
-        self._head = head = response_head(message)
-        self._app_has_etag = etag_of(head.headers) is not None
-        stale = self.validating
-        if stale is not None and head.status == 304:
-            await self._confirm(stale, head)
-            return
-        if stale is not None and head.status in ERROR_STATUSES and self._may_stand_in():
-            self._is_discarding = True
-            self._decide(Instead(stale, Reason.STALE_IF_ERROR, is_stale=True))
-            return
-        self._verdict = self._judge(head, message)
-        if isinstance(self._verdict, Refuse):
-            await self._give_back(self._verdict.reason)
-            self._decide(Direct(self._verdict.reason))
-            self._turned_direct.set()
-            if self._send_first is not None:
-                await self._send_first(message, self._verdict.reason)
-        elif first_of(head.headers, b"content-length") is None:
-            self._broadcast(self._verdict)
-        # With a Content-Length the body follows at once; an ETag of it may still go into the head.
-
-    def _judge(self, head: ResponseHead, message: Message) -> Verdict:
-        if message.get("trailers", False):
-            return Refuse(Reason.STREAM)
-        resource, session = self.resource, self.scope.get("session")
-        return judge(
-            replace(resource.request, headers=tuple(self.scope["headers"])),
-            head,
-            resource.policy,
-            Wishes(
-                ttl=self.notes.ttl,
-                skipped=self.notes.skip is not None,
-                used_session=bool(
-                    self.scope.get(SESSION_USED) or getattr(session, "accessed", False)
-                ),
-            ),
-            asked_at=self._asked_at / 1e6,
-            received=self._received / 1e6,
-            lot=resource.lot,
-        )
-
-    def _broadcast(self, keep: Keep) -> None:
-        assert self._head is not None
-        self._decide(Broadcast(self._head.status, self._head.headers, keep, self._no_lease))
-
-    def _decide(self, outcome: Outcome) -> None:
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
-
-    # --- the body
-
-    async def _take(self, chunk: bytes, more: bool) -> None:
-        assert isinstance(self._verdict, Keep)
-        assert self._head is not None
-        self._size += len(chunk)
-        if not more and not self.outcome.done():
-            self._add_etag(chunk if not self._chunks else None)
-        self._is_too_large = self._size > self.resource.policy.max_body
-        if not more and not self._is_too_large:
-            await self._store_entry(b"".join((*self._chunks, chunk)))
-        if not self.outcome.done():
-            self._broadcast(self._verdict)
-        self._chunks.append(chunk)
-        self._ended = not more
-        self._tell()
-        if self._is_too_large:
-            await self._let_readers_catch_up()
+    def is_for(self, resource: Resource) -> bool:
+        """Whether another request would get this very response, as far as is known."""
+        same = resource.primary == self.resource.primary
+        return same and resource.variant(self.fields) == self.resource.variant(self.fields)
 
     @property
-    def is_direct(self) -> bool:
-        return self._turned_direct.is_set()
+    def can_be_joined(self) -> bool:
+        """Whether somebody who comes now still gets all of it."""
+        is_shared = not self._turned_direct.is_set() and self.flow.is_gathering
+        is_over = self._is_discarding or self.flow.ended or self._task is None or self._task.done()
+        is_ours = self.outcome.get_loop() is asyncio.get_running_loop()
+        return is_ours and is_shared and not is_over and not self._has_failed
+
+    @property
+    def _has_failed(self) -> bool:
+        outcome = self.outcome
+        return outcome.done() and (outcome.cancelled() or outcome.exception() is not None)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the app has been asked: from then on the response may be older than a purge."""
+        return self._began_at > 0
+
+    async def still_stands(self, tags: tuple[bytes, ...]) -> bool:
+        """Whether nothing has been purged since it began that its response would have."""
+        if not self.has_begun:
+            return True
+        if self.unkept is Reason.STORE_UNAVAILABLE:
+            return True  # who cannot be told of purges is not told of them here either
+        if self.lease is None:
+            return False
+        try:
+            stands, is_purged = await asyncio.gather(
+                self._keeper.renew(self.resource, self.lease),
+                self._shelf.is_purged(self.lease.born, tags),
+            )
+        except StoreUnavailable:
+            return False
+        return stands and not is_purged
 
     def forget_client(self) -> None:
         """The one who asked first has been served otherwise."""
         self._send_first = None
 
-    @property
-    def can_be_joined(self) -> bool:
-        """Whether somebody who comes now still gets all of it."""
-        return not self._is_too_large and not self._turned_direct.is_set()
+    def join(self) -> Reader:
+        """A place among those who wait; to be left."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return self.flow.join()
 
-    async def _let_readers_catch_up(self) -> None:
-        """What is not kept is not gathered either: wait for the slowest reader."""
-        await self._give_back(Reason.TOO_LARGE)
-        self._trim()
-        while sum(map(len, self._chunks)) > WINDOW and self._readers:
-            self._has_room.clear()
-            await self._has_room.wait()
-
-    def _trim(self) -> None:
-        if self._is_too_large:
-            end = self._gone + len(self._chunks)
-            slowest = min((reader.at for reader in self._readers), default=end)
-            del self._chunks[: slowest - self._gone]
-            self._gone = slowest
-            self._has_room.set()
-
-    def _add_etag(self, body: bytes | None) -> None:
-        """Give a response that came in one piece an ETag, if the app gave none."""
-        assert isinstance(self._verdict, Keep)
-        assert self._head is not None
-        if body is None or not self._wants_etag(self._verdict.headers, self._head.status):
+    def _deserted(self) -> None:
+        task = self._task
+        if task is None or task.done() or self.flow.ended or self._timer is not None:
             return
-        tag = self._etag(body, self._verdict.headers)
-        self._verdict = replace(self._verdict, headers=(*self._verdict.headers, tag))
-        self._head = replace(self._head, headers=(*self._head.headers, tag))
+        patience = self.resource.policy.timeout
+        self._timer = asyncio.get_running_loop().call_later(patience, self._expire)
 
-    def _wants_etag(self, headers: Headers, status: int) -> bool:
-        wanted = self.resource.policy.etag and status == 200
-        return wanted and first_of(headers, b"etag") is None
+    def _expire(self) -> None:
+        if self._task is not None and not self.flow.ended:
+            self._is_late = True
+            self._task.cancel()
 
-    def _etag(self, body: bytes, headers: Headers) -> tuple[bytes, bytes]:
-        coding = first_of(headers, b"content-encoding") or b""
-        return b"etag", generate_etag(sha256(body).digest(), coding)
+    # --- the run
 
-    async def _store_entry(self, body: bytes) -> None:
-        keep, lease = self._verdict, self._lease
-        if not isinstance(keep, Keep) or self._head is None or lease is None:
-            return
-        stated = first_of(keep.headers, b"content-length")
-        if stated is not None and stated != b"%d" % len(body):
-            return  # §3.3: incomplete, whatever the app thinks
-        headers = keep.headers
-        if self._wants_etag(headers, self._head.status):
-            headers = (*headers, self._etag(body, headers))
-        groups = [tag_bytes(group) for group in sorted(groups_of(headers))]
-        header = entry_header(
-            replace(keep, headers=headers),
-            self._head.status,
-            born=lease.born,
-            received=self._received,
-            tags=all_tags([self.resource.tags, self.notes.tags, groups]),
-            took=(self._received - self._asked_at) / 1e6,
-            has_own_etag=self._app_has_etag,
-        )
-        await self._keep(Entry(header, body), keep, lease)
-
-    async def _keep(self, entry: Entry, keep: Keep, lease: Lease) -> None:
-        self._lease = None
-        fields = self.resource.fields(keep.fields)
-        known = self._shelf.plan(self.resource).fields
-        fields = tuple(sorted({*fields, *known}))
+    async def run(self, acquire: Acquire) -> None:
+        """Make the response, under a lease that `acquire` gets."""
+        self._task = asyncio.current_task()
+        if not self.flow.readers:
+            self._deserted()
         try:
-            reason = await self._keeper.keep(self.resource, lease, entry, fields, keep.usable)
-        except StoreUnavailable as error:
-            logger.debug("not stored: %s", error)
-            return
-        if reason is None:
-            self._shelf.remember(self.resource, Plan(fields, entry.header.tags))
-
-    async def _give_back(self, reason: Reason | None) -> None:
-        lease, self._lease = self._lease, None
-        if lease is None:
-            return
-        plan = self._shelf.plan(self.resource)
-        variant = self.resource.variant(plan.fields)
-        try:
-            await self._keeper.give_back(self.resource, lease, variant, reason)
-        except StoreUnavailable as error:
-            logger.debug("lease not given back: %s", error)
-
-    # --- confirmed by the app
-
-    async def _confirm(self, stale: Entry, head: ResponseHead) -> None:
-        """§4.3.4: a 304 freshens the entry that it speaks of."""
-        self._is_discarding = True
-        if not to_freshen([stale.header.headers], head.headers):
-            raise Broken("the app answered 304 for a response that is not the stored one")
-        cc = effective(head.headers)
-        headers = freshened(stale.header.headers, head.headers, cc)
-        verdict = self._judge(ResponseHead(stale.header.status, headers), {})
-        if isinstance(verdict, Refuse):
-            self._decide(Instead(stale, Reason.NOT_MODIFIED))
-            return
-        header = entry_header(
-            replace(verdict, initial_age=_age_of(head, self._asked_at, self._received)),
-            stale.header.status,
-            born=self._asked_at,
-            received=self._received,
-            tags=all_tags([stale.header.tags, self.resource.tags, self.notes.tags]),
-            took=(self._received - self._asked_at) / 1e6,
-            has_own_etag=stale.header.has_own_etag,
-        )
-        entry = Entry(header, stale.body)
-        if self._lease is not None:
-            await self._keep(entry, verdict, self._lease)
-        self._decide(Instead(entry, Reason.NOT_MODIFIED))
-
-    # --- those who wait
-
-    async def body(self) -> AsyncGenerator[tuple[bytes, bool]]:
-        """The chunks of a broadcast, each with whether more follow; `Broken` if it breaks off."""
-        reader = _Reader()
-        self._readers.add(reader)
-        try:
-            while True:
-                while reader.at < self._gone + len(self._chunks):
-                    chunk = self._chunks[reader.at - self._gone]
-                    reader.at += 1
-                    is_last = self._ended and reader.at == self._gone + len(self._chunks)
-                    yield chunk, not is_last
-                    self._trim()
-                if self._ended:
-                    return
-                if self._failure is not None:
-                    raise Broken("the response broke off") from self._failure
-                await self._news.wait()
+            acquired = await acquire()
+            if isinstance(acquired, Instead):
+                self._decide(acquired)
+            else:
+                await self._make(acquired)
+        except asyncio.CancelledError as error:
+            if not self._is_late:
+                self._fail(error)
+                raise
+            late = TimeoutError(f"the app did not answer in {self.resource.policy.timeout} s")
+            self._fail(late)
+            raise late from None
+        except BaseException as error:
+            self._fail(error)
+            raise
         finally:
-            self._readers.discard(reader)
-            self._trim()
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._give_back(None)
 
-    def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    async def _make(self, acquired: Lease | Reason) -> None:
+        if isinstance(acquired, Lease):
+            self.lease, self._began_at = acquired, acquired.born
+        else:
+            self.unkept, self._began_at = acquired, self._store.now()
+        renewing = self._keep_renewing()
+        try:
+            await self._app(self.scope, self._receive_for_app, self._send_from_app)
+            if self._must_ask_again:
+                await self._ask_again()
+        finally:
+            renewing.cancel()
+        if self._head is None or not (self.flow.ended or self._is_discarding):
+            raise Broken("the app returned before its response was complete")
 
+    async def _ask_again(self) -> None:
+        """§4.3.4: a 304 that confirms something else confirms nothing."""
+        self._validating = None
+        self._is_discarding = self._must_ask_again = False
+        self._request_body = self._request_body or b""
+        self.scope["headers"] = list(without(self.scope["headers"], CONDITIONAL))
+        await self._app(self.scope, self._receive_for_app, self._send_from_app)
 
-@dataclass(eq=False, slots=True)
-class _Reader:
-    """How far somebody has read."""
+    def _keep_renewing(self) -> asyncio.TimerHandle:
+        """Renew the lease as long as the app takes. The handle is that of the next time."""
+        loop = asyncio.get_running_loop()
+        chain: list[asyncio.TimerHandle] = []
 
-    at: int = 0
+        def renew() -> None:
+            if self.lease is not None:
+                loop.create_task(self._renew())
+                chain[0] = loop.call_later(RENEW_AFTER, renew)
 
+        chain.append(loop.call_later(RENEW_AFTER, renew))
+        return _Latest(chain)
 
-def _age_of(head: ResponseHead, asked_at: int, received: int) -> float:
-    return initial_age(head.headers, asked=asked_at / 1e6, received=received / 1e6)
+    def _fail(self, error: BaseException) -> None:
+        self.flow.break_off(error)
+        if self.outcome.done():
+            return
+        stale = self._validating
+        if isinstance(error, Exception) and stale is not None and self._may_stand_in():
+            logger.warning("serving stale in place of an error", exc_info=error)
+            self._decide(Instead(stale, Reason.STALE_IF_ERROR, is_stale=True))
+        elif isinstance(error, asyncio.CancelledError):
+            self.outcome.cancel()
+        else:
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # perhaps nobody is there to ask for it

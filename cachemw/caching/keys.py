@@ -8,6 +8,7 @@ cookies, who is asking. All keys of a resource share a hash tag, so that one scr
     e:{primary}              an entry, a signpost to variants, or a refusal
     e:{primary}:variant      an entry
     l:{primary}              the leases of those who are filling it
+    v:{primary}              which variants there are
 """
 
 from collections.abc import Iterable
@@ -48,6 +49,10 @@ def lease_key(primary: bytes) -> bytes:
     return b"l:{%b}" % primary
 
 
+def census_key(primary: bytes) -> bytes:
+    return b"v:{%b}" % primary
+
+
 def variant_key(selection: bytes, chosen: Iterable[bytes]) -> bytes:
     """The digest that names a variant: the selecting fields, and what the policy adds to them."""
     return _digest((selection, *chosen))
@@ -69,7 +74,8 @@ def canonical_query(query: bytes, policy: CachePolicy) -> bytes:
 def sorted_query(query: bytes) -> bytes:
     if b"&" not in query:
         return query
-    return b"&".join(sorted(query.split(b"&"), key=_raw_name))
+    pairs: list[bytes] = query.split(b"&")
+    return b"&".join(sorted(pairs, key=_raw_name))
 
 
 def _raw_name(pair: bytes) -> bytes:

@@ -1,9 +1,12 @@
 """Leases: one fill of a variant at a time in the whole fleet, and none that outlives a purge.
 
-Whoever wants to make an entry takes a lease with a token of its own. The entry is stored only
-while that lease stands. A purge of the URL forgets the leases with the record, in one command, and
-so ends every fill that began before it; an evicted lease does the same. When a holder dies, its
-lease ends by itself.
+Whoever wants to make an entry takes a lease with a token of its own, and renews it while it works.
+The entry is stored only while that lease stands. A purge of the URL forgets the leases with the
+record, in one command, and so ends every fill that began before it; an evicted lease does the same.
+When a holder dies, its lease ends by itself.
+
+    l:{primary}     variant: "token end"
+    v:{primary}     variant: end           which variants are stored, and until when
 
 The scripts' Lua says why each is atomic; here are their twins.
 """
@@ -11,6 +14,8 @@ The scripts' Lua says why each is atomic; here are their twins.
 from collections.abc import Sequence
 
 from cachemw.scripts import Keyspace, Reply, Script, WrongType
+
+_KIND = 9  # where in a sealed record its kind stands; keep.lua draws all of it
 
 
 def _holder(keyspace: Keyspace, leases: bytes, variant: bytes) -> tuple[bytes, int] | None:
@@ -23,19 +28,39 @@ def _holder(keyspace: Keyspace, leases: bytes, variant: bytes) -> tuple[bytes, i
     return (token, int(ends)) if space and ends.isdigit() else None
 
 
+def _forget_stranger(keyspace: Keyspace, key: bytes) -> None:
+    """Remove what is no hash: it is not ours."""
+    try:
+        keyspace.hlen(key)
+    except WrongType:
+        keyspace.delete(key)
+
+
+def _prolong(keyspace: Keyspace, key: bytes, lives: int) -> None:
+    if keyspace.ttl(key) < lives:
+        keyspace.expire(key, lives)
+
+
 def _lease(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     variant, token, lives = args
     now = keyspace.time() // 1000
-    try:
-        keyspace.hlen(keys[0])
-    except WrongType:
-        keyspace.delete(keys[0])
+    _forget_stranger(keyspace, keys[0])
     held = _holder(keyspace, keys[0], variant)
     if held is not None and held[1] > now:
         return 0
     keyspace.hset(keys[0], {variant: b"%b %d" % (token, now + int(lives))})
-    if keyspace.ttl(keys[0]) < int(lives):
-        keyspace.expire(keys[0], int(lives))
+    _prolong(keyspace, keys[0], int(lives))
+    return 1
+
+
+def _renew(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    variant, token, lives = args
+    held = _holder(keyspace, keys[0], variant)
+    if held is None or held[0] != token:
+        return 0
+    ends = keyspace.time() // 1000 + int(lives)
+    keyspace.hset(keys[0], {variant: b"%b %d" % (token, ends)})
+    _prolong(keyspace, keys[0], int(lives))
     return 1
 
 
@@ -55,31 +80,44 @@ def _text(keyspace: Keyspace, key: bytes) -> bytes:
 
 
 def _keep(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
-    variant, token, lives, new, *more = args
-    if not _give_back(keyspace, keys[1], variant, token):
+    lease, token, lives, new, *more = args
+    if not _give_back(keyspace, keys[1], lease, token):
         return 0
     if len(keys) == 2:
         keyspace.set(keys[0], new, int(lives))
         return 1
-    entry, most = more
-    generation, variants, softened = new[11:19], 0, b""
+    variant, entry, most = more
+    generation, softened = new[11:19], b""
     old = _text(keyspace, keys[0])
-    if old[9:10] == b"V" and old[21 : len(new)] == new[21:]:
-        generation, variants = old[11:19], int.from_bytes(old[19:21], "big")
-        softened = old[len(new) :]
-    if _text(keyspace, keys[2])[11:19] != generation:
-        variants += 1
-        if variants > int(most):
-            return 2
-    signpost = new[:11] + generation + variants.to_bytes(2, "big") + new[21:] + softened
+    if old[_KIND : _KIND + 1] == b"V" and old[19 : len(new)] == new[19:]:
+        generation, softened = old[11:19], old[len(new) :]
+    else:
+        keyspace.delete(keys[3])
+    if not _count(keyspace, keys[3], variant, int(lives), int(most)):
+        return 2
+    signpost = new[:11] + generation + new[19:] + softened
     keyspace.set(keys[0], signpost, max(keyspace.ttl(keys[0]), int(lives)))
     keyspace.set(keys[2], entry[:11] + generation + entry[19:], int(lives))
     return 1
 
 
+def _count(keyspace: Keyspace, census: bytes, variant: bytes, lives: int, most: int) -> bool:
+    """Enter a variant into the census, if there is room or one that has ended."""
+    now = keyspace.time() // 1000
+    _forget_stranger(keyspace, census)
+    if keyspace.hget(census, variant) is None and keyspace.hlen(census) >= most:
+        stored = keyspace.hgetall(census).items()
+        keyspace.hdel(census, [name for name, ends in stored if int(ends) <= now])
+        if keyspace.hlen(census) >= most:
+            return False
+    keyspace.hset(census, {variant: b"%d" % (now + lives)})
+    _prolong(keyspace, census, lives)
+    return True
+
+
 def _release(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
-    variant, token, refusal, lives = args
-    if not _give_back(keyspace, keys[1], variant, token):
+    lease, token, refusal, lives = args
+    if not _give_back(keyspace, keys[1], lease, token):
         return 0
     if refusal and not keyspace.exists(keys[0]):
         keyspace.set(keys[0], refusal, int(lives))
@@ -89,18 +127,18 @@ def _release(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -
 def _soften(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     keyspace.delete(keys[1])
     record = _text(keyspace, keys[0])
-    if not record:
+    if len(record) < 23:
         return 0
-    if record[9:10] == b"E":
+    if record[_KIND : _KIND + 1] == b"E":
         keyspace.replace(keys[0], record[:10] + bytes((record[10] | 1,)) + record[11:])
-    elif record[9:10] == b"V":
-        stop = 25 + int.from_bytes(record[21:25], "big")
-        softened = record[:11] + args[0] + b"\0\0" + record[21:stop] + record[11:19]
-        keyspace.replace(keys[0], softened)
+    elif record[_KIND : _KIND + 1] == b"V":
+        stop = 23 + int.from_bytes(record[19:23], "big")
+        keyspace.replace(keys[0], record[:stop] + args[0])
     return 1
 
 
 LEASE = Script.load("cachemw.caching", "lease", _lease)
+RENEW = Script.load("cachemw.caching", "renew", _renew)
 KEEP = Script.load("cachemw.caching", "keep", _keep)
 RELEASE = Script.load("cachemw.caching", "release", _release)
 SOFTEN = Script.load("cachemw.caching", "soften", _soften)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from cachemw.caching.keys import lease_key, record_key, variant_key
+from cachemw.caching.keys import census_key, lease_key, record_key, variant_key
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.vary import selection
 from cachemw.messages import RequestHead
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One resource as one request asks for it."""
 
@@ -29,17 +29,23 @@ class Resource:
         return lease_key(self.primary)
 
     @property
+    def census(self) -> bytes:
+        return census_key(self.primary)
+
+    @property
     def always_varies(self) -> bool:
         return bool(self.chosen or self.policy.header_names)
 
     def fields(self, vary: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
         """The request fields that select: the response's, and the policy's."""
-        named = {name.encode() for name in self.policy.header_names}
-        return tuple(sorted(named.union(vary)))
+        names = self.policy.header_names
+        if not names:
+            return vary
+        return tuple(sorted({*vary, *(name.encode() for name in names)}))
 
     def variant(self, fields: tuple[bytes, ...]) -> bytes:
         """The digest of this request's variant under `fields`; empty when nothing varies."""
-        if not fields and not self.always_varies:
+        if not fields and not self.chosen:
             return b""
         return variant_key(selection(fields, self.request.headers), self.chosen)
 

@@ -1,20 +1,21 @@
 """Looking entries up: the record, the variant it may lead to, and the stamps of its tags.
 
 What an entry depends on is written in the entry. To read it all in one trip, the shelf remembers,
-for each resource that this process has met, which fields select and which tags there were. A
-memory that is wrong or gone costs a second trip and nothing else: what counts is what was read.
+for each resource that this process has met, which fields select and which tags there were beyond
+those that the request itself tells. A memory that is wrong or gone costs a second trip and nothing
+else: what counts is what was read.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from cachemw.caching.entry import Entry, Record, Refusal, Signpost, unpack
 from cachemw.caching.keys import record_key
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Found
-from cachemw.caching.stamps import Standing, stamp_key, standing
+from cachemw.caching.stamps import Standing, read_stamp, stamp_key, standing
 from cachemw.caching.status import Forward
 from cachemw.errors import UnreadableEntry
 from cachemw.stores.base import Store
@@ -26,8 +27,12 @@ REMEMBERED = 20_000  # resources
 class Plan:
     """What a resource depended on when it was last seen."""
 
-    fields: tuple[bytes, ...]
-    tags: tuple[bytes, ...]
+    fields: tuple[bytes, ...] = ()
+    extra: tuple[bytes, ...] = ()
+    """Tags that only its response told."""
+
+
+_PLAIN = Plan()
 
 
 class Shelf:
@@ -37,13 +42,29 @@ class Shelf:
         self._store = store
         self._plans: OrderedDict[bytes, Plan] = OrderedDict()
 
-    def plan(self, resource: Resource) -> Plan:
-        """What the resource is expected to depend on."""
-        plan = self._plans.get(resource.primary)
-        return plan or Plan(resource.fields(), resource.tags)
+    def fields(self, resource: Resource) -> tuple[bytes, ...]:
+        """The request fields that are expected to select."""
+        return resource.fields(self._plan(resource).fields)
 
-    def remember(self, resource: Resource, plan: Plan) -> None:
-        plans = self._plans
+    def variant(self, resource: Resource) -> bytes:
+        """The variant that is expected to be this request's."""
+        return resource.variant(self.fields(resource))
+
+    def learn(
+        self,
+        resource: Resource,
+        fields: tuple[bytes, ...],
+        tags: tuple[bytes, ...] | None = None,
+    ) -> None:
+        """Remember what a resource depends on, for the next time."""
+        extra = self._plan(resource).extra
+        if tags is not None and tags != resource.tags:
+            extra = tuple(tag for tag in tags if tag not in resource.tags)
+        elif tags is not None:
+            extra = ()
+        plan, plans = Plan(fields, extra), self._plans
+        if plan == self._plan(resource):
+            return
         plans[resource.primary] = plan
         plans.move_to_end(resource.primary)
         if len(plans) > REMEMBERED:
@@ -51,57 +72,76 @@ class Shelf:
 
     async def find(self, resource: Resource) -> Found:
         """What is stored for a request. Raises `StoreUnavailable`."""
-        plan = self.plan(resource)
-        variant = resource.variant(plan.fields)
-        tags = plan.tags
-        keys = [resource.record, *map(stamp_key, tags)]
+        plan = self._plan(resource)
+        fields, tags = resource.fields(plan.fields), (*resource.tags, *plan.extra)
+        variant = resource.variant(fields)
+        keys = [record_key(resource.primary), *map(stamp_key, tags)]
         if variant:
             keys.append(record_key(resource.primary, variant))
         values = await self._store.get_many(keys)
         record = _read(values[0])
-        is_soft = False
         if isinstance(record, Signpost):
-            signpost = record
-            if resource.fields(signpost.fields) == plan.fields and variant:
+            signpost, fields = record, resource.fields(record.fields)
+            actual = resource.variant(fields)
+            if actual == variant:
                 record = _read(values[-1])
             else:
-                fields = resource.fields(signpost.fields)
-                key = record_key(resource.primary, resource.variant(fields))
-                record = _read(await self._store.get(key))
-                plan = Plan(fields, plan.tags)
-                self.remember(resource, plan)
+                record = _read(await self._store.get(record_key(resource.primary, actual)))
             if isinstance(record, Entry):
-                is_soft = record.generation == signpost.softened
-                if not is_soft and record.generation != signpost.generation:
-                    record = None
+                record = _under(signpost, record)
             if record is None:
+                self.learn(resource, fields)
                 return Found(missing=Forward.VARY_MISS)
+        elif variant and (record is None or resource.always_varies):
+            # Without a signpost nothing leads to a variant, and what was kept for everybody by
+            # another policy is not for one who is told apart. But a refusal counts.
+            variant_record = _read(values[-1])
+            record = variant_record if isinstance(variant_record, Refusal) else None
         if not isinstance(record, Entry):
-            return _nothing(record, values[0])
+            return _nothing(record)
         stamps = dict(zip(tags, values[1 : len(tags) + 1], strict=True))
         unknown = [tag for tag in record.header.tags if tag not in stamps]
-        if unknown or len(record.header.tags) != len(tags):
-            self.remember(resource, Plan(plan.fields, record.header.tags))
         if unknown:
             more = await self._store.get_many([stamp_key(tag) for tag in unknown])
             stamps.update(zip(unknown, more, strict=True))
-        return _judged(record, is_soft or record.is_soft, stamps)
+        if unknown or len(record.header.tags) != len(tags) or fields != plan.fields:
+            self.learn(resource, fields, record.header.tags)
+        return _judged(record, stamps)
+
+    async def is_purged(self, born: int, tags: Sequence[bytes]) -> bool:
+        """Whether one of these tags is known to have been purged since an instant.
+
+        For a response that is still being made: a stamp may be missing, as no entry needs it yet.
+        """
+        values = await self._store.get_many([stamp_key(tag) for tag in tags])
+        stamps = (read_stamp(value) for value in values)
+        return any(stamp is not None and born <= stamp.hard for stamp in stamps)
+
+    def _plan(self, resource: Resource) -> Plan:
+        return self._plans.get(resource.primary, _PLAIN)
 
 
-def _judged(entry: Entry, is_soft: bool, stamps: dict[bytes, bytes | None]) -> Found:
+def _under(signpost: Signpost, entry: Entry) -> Entry | None:
+    """A variant as its signpost has it: None when it belongs to a former one."""
+    if entry.generation != signpost.generation:
+        return None
+    return replace(entry, is_soft=True) if entry.header.born <= signpost.softened else entry
+
+
+def _judged(entry: Entry, stamps: dict[bytes, bytes | None]) -> Found:
     match standing(entry.header.born, entry.header.tags, stamps):
         case Standing.GONE:
             return Found(missing=Forward.MISS, detail=Reason.PURGED)
         case Standing.STALE:
             return Found(entry, is_soft=True)
         case Standing.VALID:
-            return Found(entry, is_soft=is_soft)
+            return Found(entry, is_soft=entry.is_soft)
 
 
-def _nothing(record: Refusal | Signpost | str | None, stored: bytes | None) -> Found:
+def _nothing(record: Refusal | Signpost | str | None) -> Found:
     if isinstance(record, Refusal):
         return Found(detail=Reason.UNCACHEABLE)
-    if record is None and stored is None:
+    if record is None:
         return Found()
     return Found(missing=Forward.MISS, detail=Reason.UNREADABLE)
 
@@ -116,6 +156,6 @@ def _read(stored: bytes | None) -> Record | str | None:
         return "unreadable"
 
 
-def all_tags(groups: Sequence[Sequence[bytes]]) -> tuple[bytes, ...]:
+def all_tags(groups: Iterable[Sequence[bytes]]) -> tuple[bytes, ...]:
     """Tags of several origins, each once, in order."""
     return tuple(dict.fromkeys(tag for group in groups for tag in group))

@@ -12,11 +12,14 @@ instant of its last purge.
 
     mark is older than the entry's birth     no purge since: the stamp begins just before the entry
     mark is younger                          the stamp begins now; this entry is not valid, the next
-    mark is missing                          nobody knows: the caller puts its name there, and comes
-                                             back with a time read *after* that; if its name still
+    mark is missing                          nobody knows: the caller puts a claim there, and comes
+                                             back with a time read *after* that; if its claim still
                                              stands, there was no purge meanwhile
 
-    p:{bucket}            the mark               an instant, or "?" and a name
+A claim is good for that one return: were it shared by two who ask, the one with the older time
+could put up a mark from before a purge that nobody remembers.
+
+    p:{bucket}            the mark               an instant, or "?" and a claim
     t:{bucket}:tag        a stamp                "hard soft"
 """
 
@@ -135,13 +138,13 @@ def _purge(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> 
 
 def _ensure(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     """The twin of ensure.lua."""
-    born, now, mark_lives, stamp_lives, name, *seals = args
+    born, now, mark_lives, stamp_lives, claim, *seals = args
     mark = _number(keyspace, keys[0])
     if mark is None:
-        claim = _text(keyspace, keys[0])
-        if claim != b"?" + name:
-            if not claim.startswith(b"?"):
-                keyspace.set(keys[0], b"?" + name, CLAIM_LIVES)
+        standing_claim = _text(keyspace, keys[0])
+        if standing_claim != b"?" + claim:
+            if not standing_claim.startswith(b"?"):
+                keyspace.set(keys[0], b"?" + claim, CLAIM_LIVES)
             return 0
         mark = int(now)
     keyspace.set(keys[0], b"%d" % mark, int(mark_lives))

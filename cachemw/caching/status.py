@@ -71,8 +71,6 @@ def generated(detail: Reason) -> Header:
 
 
 def _explanation(detail: Reason | None, key: bytes | None) -> bytes:
-    if detail is None and key is None:
-        return b""
     told = b"" if detail is None else b"; detail=" + detail.encode()
     return told if key is None else told + b"; key=" + _string(key)
 

@@ -37,7 +37,7 @@ HOP_BY_HOP = frozenset(
 
 PER_EXCHANGE = frozenset(
     {b"set-cookie", b"set-cookie2", b"age", b"authentication-info", b"retry-after"}
-    | {b"ratelimit", b"ratelimit-policy", OUR_TARGET}
+    | {b"ratelimit", OUR_TARGET}
     | {b"request-id", b"x-request-id", b"x-correlation-id", b"x-trace-id", b"x-amzn-requestid"}
     | {b"x-amzn-trace-id", b"x-amz-request-id", b"x-cloud-trace-context", b"cf-ray"}
     | {b"traceparent", b"tracestate", b"traceresponse", b"server-timing"}

@@ -65,17 +65,19 @@ def legacy_fields(standings: Sequence[Standing], now: int) -> list[Header]:
 def refusal_headers(decision: Decision) -> list[Header]:
     """What a refusal carries besides the limits: never to be stored, and when to come back."""
     headers = [(b"content-type", PROBLEM), (b"cache-control", b"no-store")]
-    if decision.retry_after:
-        headers.append((b"retry-after", b"%d" % up(decision.retry_after)))
+    retry_after = decision.retry_after
+    if retry_after:
+        headers.append((b"retry-after", b"%d" % up(retry_after)))
     return headers
 
 
 def problem(decision: Decision) -> dict[str, object]:
     """The problem document (RFC 9457) of a refusal."""
-    refusal = next(each for each in decision.refusals if STATUS[each.outcome] == decision.status)
-    kind, title = _PROBLEMS[refusal.outcome]
-    document: dict[str, object] = {"type": kind, "title": title, "status": decision.status}
-    if refusal.outcome == "unidentified":
+    status = decision.status
+    outcome = next(each.outcome for each in decision.refusals if STATUS[each.outcome] == status)
+    kind, title = _PROBLEMS[outcome]
+    document: dict[str, object] = {"type": kind, "title": title, "status": status}
+    if outcome == "unidentified":
         document["detail"] = "The client could not be identified, and so not be counted."
         return document
     document["detail"] = f"Try again in {up(decision.retry_after)} seconds."

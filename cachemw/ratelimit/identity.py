@@ -7,6 +7,7 @@ from it. Counting is not known here.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
 from uuid import UUID
@@ -19,6 +20,13 @@ from cachemw.messages import combined
 
 PROXIES = "cachemw.trusted_proxies"
 """The scope key under which the middleware says which proxies it was told to trust."""
+
+
+NO_SESSION_YET = (
+    "a limit by the session's subject runs where there is no session yet: use it as a dependency "
+    "or decorator, or put the session middleware outside the limits"
+)
+NOBODY = TrustedProxies()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +68,29 @@ class ClientIP:
 
     def __call__(self, connection: HTTPConnection) -> str | None:
         if self.trusted_proxies is None:
-            trusted: TrustedProxies = connection.scope.get(PROXIES) or TrustedProxies()
+            trusted: TrustedProxies = connection.scope.get(PROXIES, NOBODY)
         else:
             trusted = TrustedProxies.parse(self.trusted_proxies)
-        peer = connection.client.host if connection.client else None
+        client = connection.scope.get("client")
+        peer: str | None = (client[0] or None) if client else None
+        if trusted == NOBODY:
+            return _named(peer, self.ipv6_prefix)
         lines = tuple(connection.scope["headers"])
         return client_address(
-            peer or None, lines, trusted, source=self.source, ipv6_prefix=self.ipv6_prefix
+            peer, lines, trusted, source=self.source, ipv6_prefix=self.ipv6_prefix
         )
 
     def canonical(self, value: str) -> str:
         """An address as somebody types it, in the form in which it is counted."""
         if parse_address(value) is None:
             return value  # a network already, or no address at all
-        named = client_address(value, (), TrustedProxies(), ipv6_prefix=self.ipv6_prefix)
-        return named or value
+        return _named(value, self.ipv6_prefix) or value
+
+
+@lru_cache(maxsize=4096)
+def _named(peer: str | None, ipv6_prefix: int) -> str | None:
+    """The client when no header is believed: remembered, for it is asked with every request."""
+    return client_address(peer, (), NOBODY, ipv6_prefix=ipv6_prefix)
 
 
 client_ip = ClientIP()
@@ -112,10 +128,7 @@ class Subject:
 
     def __call__(self, connection: HTTPConnection) -> str | int | None:
         if "session" not in connection.scope:
-            raise ConfigurationError(
-                "a limit by the session's subject runs where there is no session yet: use it as a "
-                "dependency or with @limit, or put the session middleware outside the limits"
-            )
+            raise ConfigurationError(NO_SESSION_YET)
         value: object = connection.scope["session"].get(self.key)
         return value if isinstance(value, str | int) else None
 
@@ -149,6 +162,5 @@ def identity_from(by: object, answer: object) -> Identity | None:
         raise ConfigurationError(
             f"by={by!r} answered {answer!r}: return a str, int, bytes, UUID, Identity or None"
         )
-    canonical = by.canonical if isinstance(by, ClientIP) else str
     kind = getattr(by, "kind", "by")
-    return Identity(kind if isinstance(kind, str) else "by", canonical(answer))
+    return Identity(kind if isinstance(kind, str) else "by", answer)

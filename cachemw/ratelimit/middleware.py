@@ -18,7 +18,7 @@ from cachemw.errors import ConfigurationError
 from cachemw.messages import Headers, first_of, without
 from cachemw.ratelimit.guard import method_of
 from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limit_fields, up
-from cachemw.ratelimit.identity import PROXIES
+from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject
 from cachemw.ratelimit.ledger import LEDGER, RESULT, Ledger
 from cachemw.ratelimit.limiter import Limiter, decision_of
 from cachemw.ratelimit.marks import demand_distinct_names, rules_on
@@ -114,6 +114,10 @@ class RateLimitMiddleware:
         return [wish for wish in wishes if wish is not None]
 
     def _check_routes(self, app: object) -> None:
+        if is_outermost(app, RateLimitMiddleware):
+            for rule in self.rules:
+                if isinstance(rule.by, Subject):
+                    raise ConfigurationError(f"{rule!r}: {NO_SESSION_YET}")
         on_routes = list(rules_on(app))
         demand_distinct_names([*self.rules, *on_routes])
         for rule in on_routes:

@@ -33,7 +33,7 @@ class RateLimited(HTTPException):
             for name, value in refusal_headers(decision)
             if name != b"content-type"
         }
-        super().__init__(decision.status, str(problem(decision)["title"]), headers)
+        super().__init__(decision.status, headers=headers)
         self.decision = decision
 
 

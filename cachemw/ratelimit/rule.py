@@ -76,7 +76,9 @@ class RateLimit:
         one_of("unknown", unknown, Unknown)
         self.name = checked_name(name)
         self.limits = parse_limits([each for each in limits if isinstance(each, str | Limit)])
-        self._plans = tuple(each for each in limits if not isinstance(each, str | Limit))
+        self._plans: tuple[Any, ...] = tuple(
+            each for each in limits if not isinstance(each, str | Limit)
+        )
         for plan in self._plans:
             if not callable(plan) and not _is_dependency(plan):
                 raise ConfigurationError(f"{plan!r} is not a limit: write it like '100/minute'")
@@ -101,6 +103,7 @@ class RateLimit:
         self.shadow = shadow
         self.block_ms = checked_block(block)
         self.unknown: Unknown = unknown
+        self._own_policies = self._policies(self.limits)
         self._limiter: Limiter | None = None
         self._counts_by_route = False
         self.dependencies: Mapping[str, Any] = self._dependencies()
@@ -230,7 +233,11 @@ class RateLimit:
         return Demand(
             label=self.name or place,
             bucket=bucket,
-            policies=self._policies(bucket.limits),
+            policies=(
+                self._own_policies
+                if bucket.limits is self.limits
+                else self._policies(bucket.limits)
+            ),
             cost=cost,
             block=self.block_ms,
             on_outage=self.on_outage,
@@ -301,6 +308,8 @@ class RateLimit:
             raise ConfigurationError(
                 f"{self!r} takes its limits from the connection; by hand, say limits='5/minute'"
             )
+        if isinstance(self.by, ClientIP) and isinstance(identity, str):
+            identity = self.by.canonical(identity)
         known = identity_from(self.by, identity)
         if known is None:
             raise ConfigurationError(f"{self!r}: the identity is empty, so it is nobody's")

@@ -27,7 +27,7 @@ def is_preflight(scope: Scope) -> bool:
 
 
 def is_outermost(app: object, middleware: object) -> bool:
-    """Whether nothing but Starlette's own, which answers no exceptions, is around `middleware`."""
+    """Whether nothing is around `middleware` but what neither answers failures nor has sessions."""
     depth = _depth_of(app, middleware)
     if depth is None:
         return False

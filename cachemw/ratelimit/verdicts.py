@@ -85,12 +85,12 @@ class Decision:
 
     @property
     def allowed(self) -> bool:
-        return not self.refusals
+        return all(verdict.allowed for verdict in self.verdicts)
 
     @property
     def status(self) -> int:
         """200, or the status of the refusal: a limit is named before an outage."""
-        statuses = [STATUS[refusal.outcome] for refusal in self.refusals]
+        statuses = {STATUS[refusal.outcome] for refusal in self.refusals}
         return next((each for each in (429, 403, 503) if each in statuses), 200)
 
     @property

@@ -9,7 +9,7 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from cachemw.messages import Header
@@ -55,7 +55,7 @@ class Cookie:
     secure: bool
     partitioned: bool
     persistent: bool
-    secrets: tuple[bytes, ...]
+    secrets: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
     def checked(

@@ -85,11 +85,9 @@ class _Response:
     async def serve(self, app: ASGIApp, receive: Receive) -> None:
         try:
             await app(self._scope, receive, self._pass_on)
-        except SessionUnavailable as error:
-            await self._answer_instead(error)
-            return
-        except ConflictError as error:
-            await self._answer_instead(error)
+        except (SessionUnavailable, ConflictError) as error:
+            if not self._replaced:
+                await self._answer_instead(error)
             return
         except BaseException:
             await self._still_log_out()
@@ -101,10 +99,14 @@ class _Response:
         if self._replaced:
             return  # what the app says now belongs to a response that nobody gets
         if message["type"] == "http.response.start" and not self._began:
+            failure = self._visit.failure
+            if failure is not None and message["status"] >= 500:
+                # Starlette's own error page, when the app as a whole is wrapped in us.
+                await self._answer_instead(failure)
+                return
             try:
                 cookie = await self._visit.settle(message["status"])
             except (SessionUnavailable, ConflictError) as error:
-                self._replaced = True
                 await self._answer_instead(error)
                 return
             message = {**message, "headers": self._marked(message, cookie)}
@@ -122,7 +124,7 @@ class _Response:
         """Instead of the app's response, unless that is under way already."""
         if self._began:
             raise error
-        self._began = True
+        self._began = self._replaced = True
         self._scope[SESSION_USED] = True
         status, headers, body = refusal(error, self._sessions.settings.retry_after)
         _log.warning("answered %d: %s", status, error)

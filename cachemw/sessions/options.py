@@ -62,7 +62,7 @@ class Settings(BaseModel):
     secure: bool = True
     partitioned: bool = False
     persistent: bool = True
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = Field(default=(), repr=False)
     encryption_keys: tuple[str, ...] = Field(default=(), repr=False)
     guarded: tuple[str, ...] = ()
     max_bytes: Annotated[int, BeforeValidator(size)] = Field(default=64 * 1024, ge=64)
@@ -89,6 +89,8 @@ class Settings(BaseModel):
             raise ValueError("idle must be a second at least, and absolute no shorter than idle")
         if self.renew is not None and self.renew < 2 * self.grace:
             raise ValueError("renew must be at least twice the grace, or None for no renewal")
+        if self.renew is not None and self.websocket_check >= self.grace > 0:
+            raise ValueError("websocket_check must be shorter than grace, or a renewal is missed")
         if any(len(secret) < 16 for secret in self.secrets):
             raise ValueError("secrets must be 16 characters long at least, the newest first")
         self.cookie_rules()

@@ -160,6 +160,7 @@ def _create(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
             db.hdel(look.index, (field,))
             evicted.append(field.removeprefix(look.subject + b":"))
         look.enlist(look.created, args[6])
+    db.delete(keys[0])
     db.hset(keys[0], {META: look.meta(), **dict(zip(args[7::2], args[8::2], strict=True))})
     db.expire(keys[0], min(idle, absolute))
     return [b"live", look.now, evicted]
@@ -200,6 +201,7 @@ def _renew(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
         look.deadline = look.now + absolute
     fields = {**db.hgetall(keys[0]), META: look.meta()}
     db.delete(keys[0])
+    db.delete(keys[2])
     db.hset(keys[2], fields)
     if look.entry is not None:
         match = _ENTRY.fullmatch(look.entry)

@@ -197,13 +197,13 @@ class AbsentSession(Session):
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
-        self._error = error
+        self.error = error
         # C code may look at a dict's size before it calls a method. This one is never empty.
         dict[str, Any].__setitem__(self, "", None)
 
     def mark_accessed(self) -> None:
         self.accessed = True
-        raise self._error
+        raise self.error
 
 
 def _same(before: bytes, now: bytes) -> bool:

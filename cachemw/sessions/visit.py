@@ -45,23 +45,26 @@ class Visit:
         self._answered = False
         self._ended = False  # a cookie is to be removed
         self._lost = False  # the session ended behind our back
+        self._abandoned = False  # a conflict: what the app did is dropped, until it loads again
+        self._failure: SessionUnavailable | ConflictError | None = None
 
     async def load(self) -> Session:
-        """Read the session, once. The store is asked only for what could be an id of ours."""
-        if self._loaded:
-            return self.session
-        self._loaded = True
-        self.session = Session()
-        match self._sessions.cookie.read(self._scope["headers"]):
-            case Absent():
-                pass
-            case Refused(reason):
-                self._sessions.note(reason)
-            case Presented(session_id, outdated):
-                self._client_has = None if outdated else session_id
-                await self._load(session_id)
-        self.session.guard(*self._sessions.settings.guarded)
-        self._scope["session"] = self.session
+        """Read the session: once, and again after a conflict.
+
+        The store is asked only for what could be an id of ours.
+        """
+        if not self._loaded:
+            self._loaded = True
+            before, self.session = self.session, Session()
+            if self.found is not None:
+                await self._load(self.found.session_id)
+            else:
+                await self._read_cookie()
+            self._abandoned = False
+            self._failure = None
+            self.session.accessed = before.accessed
+            self.session.guard(*self._sessions.settings.guarded)
+            self._scope["session"] = self.session
         return self.session
 
     def postpone(self) -> None:
@@ -80,6 +83,14 @@ class Visit:
         if self._sessions.settings.subject is None:
             return self.found is not None
         return self._subject is not None
+
+    @property
+    def failure(self) -> SessionUnavailable | ConflictError | None:
+        """What the app was told, if it could not have its session."""
+        session = self.session
+        if isinstance(session, AbsentSession) and session.accessed:
+            return session.error if isinstance(session.error, SessionUnavailable) else None
+        return self._failure
 
     async def settle(self, status: int) -> Header | None:
         """Carry out what the app did to its session. The `Set-Cookie` line, if one is due.
@@ -112,7 +123,7 @@ class Visit:
 
     async def _settle(self, status: int) -> None:
         session = self.session
-        if isinstance(session, AbsentSession) or self._lost:
+        if isinstance(session, AbsentSession) or self._lost or self._abandoned:
             return
         if self._answered and not session.may_have_changed():
             return
@@ -132,9 +143,12 @@ class Visit:
             await self._carry_out(possible)
         except StoreUnavailable as error:
             self._note("unavailable", detail=error.reason)
-            raise SessionUnavailable(f"this session cannot be saved: {error}") from error
+            self._failure = SessionUnavailable(f"this session cannot be saved: {error}")
+            raise self._failure from error
         except ConflictError as error:
             self._note("conflict", detail=error.key)
+            self._failure = error
+            self._abandoned, self._loaded = True, False
             raise
         self._subject = subject if self.found else None
         session.settled(self.found.record if self.found else None)
@@ -150,6 +164,16 @@ class Visit:
         if possible != outcome or self._scope["type"] == "http":
             self._note("late-change", detail=type(outcome).__name__.lower())
         return possible
+
+    async def _read_cookie(self) -> None:
+        match self._sessions.cookie.read(self._scope["headers"]):
+            case Absent():
+                pass
+            case Refused(reason):
+                self._sessions.note(reason)
+            case Presented(session_id, outdated):
+                self._client_has = None if outdated else session_id
+                await self._load(session_id)
 
     async def _load(self, session_id: bytes) -> None:
         try:

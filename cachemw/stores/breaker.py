@@ -1,10 +1,10 @@
 """When to stop asking a server that does not answer, and when to ask again.
 
 Closed: everything passes. After `failures` failures in a row within `window` seconds: open, nothing
-passes and every caller hears so at once. From then on the lane looks for the server by itself every
-`retry_after` seconds, on nobody's time, and the first sign of life closes the breaker. One a
-server, shared by all features, so that the first to notice spares the others. Pure: it is told the
-time.
+passes and every caller hears so at once. From then on the lane looks for the server by itself, at
+once and every `retry_after` seconds, on nobody's time, and the first sign of life closes the
+breaker. One a server, shared by all features, so that the first to notice spares the others. Pure:
+it is told the time.
 """
 
 from collections import deque

@@ -31,6 +31,7 @@ Reroute = Callable[["Command[Any]", str], bool]
 class Command(Generic[T]):
     """A command about `key` and a future for what it comes to."""
 
+    callers = 1
     __slots__ = ("command", "future", "hops", "is_large", "key", "reroute")
 
     def __init__(self, key: bytes, command: bytes, *, is_large: bool | None = None) -> None:

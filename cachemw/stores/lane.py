@@ -45,6 +45,7 @@ class Job(Protocol):
     """A command on its way, and who waits for its reply."""
 
     command: bytes  # packed, ready to be written
+    callers: int  # how many wait for it
 
     def accept(self, reply: Any) -> None:
         """Take the reply; raise `Desync` if it cannot be this job's."""
@@ -59,6 +60,10 @@ class ReadJob(Job, Protocol):
     """A job that can be part of a common MGET."""
 
     keys: Sequence[bytes]
+
+    def pack(self) -> Job:
+        """This job as a command of its own."""
+        ...
 
 
 class Lane(asyncio.Protocol):
@@ -154,9 +159,9 @@ class Lane(asyncio.Protocol):
     def _flush(self) -> None:
         self._flush_is_due = False
         turn, self._turn = self._turn, []
-        if self._reads:
-            turn.append(_CommonRead(self._reads))
-            self._reads = []
+        reads, self._reads = self._reads, []
+        if reads:
+            turn.append(reads[0].pack() if len(reads) == 1 else _CommonRead(reads))
         # The deadline counts from here: that the loop was blocked between the call and the write
         # says nothing about the server. Waiting for a connection is part of it.
         now = self._loop.time()
@@ -263,7 +268,7 @@ class Lane(asyncio.Protocol):
             self._timer = self._loop.call_at(now + LATE / 2, self._check_deadline, True)
         else:
             detail = f"no answer within {self._deadline * 1000:.0f} ms"
-            self._note_failures(len(self._waiting) + len(self._queue))
+            self._note_failures(sum(job.callers for job, _ in (*self._waiting, *self._queue)))
             self._lose("timeout", detail)
             self._fail_queue("timeout", detail)
 
@@ -291,11 +296,12 @@ class Lane(asyncio.Protocol):
         for _ in range(min(number, self._breaker.failures)):
             if self._breaker.failed(now):
                 logger.warning("%s does not answer; doing without it until it does", self.name)
-                self._probing = self._loop.call_later(self._breaker.retry_after, self._probe)
+                self._probing = self._loop.call_later(0, self._probe)
 
 
 class _Ping:
     command: bytes = packed(("PING",))
+    callers: int = 0
 
     def accept(self, reply: Any) -> None:
         is_refused = isinstance(reply, hiredis.ReplyError)  # alive, though: LOADING, NOPERM, ...
@@ -309,10 +315,11 @@ class _Ping:
 class _CommonRead:
     """The reads of one turn as one MGET, each key once."""
 
-    __slots__ = ("_index", "_jobs", "command")
+    __slots__ = ("_index", "_jobs", "callers", "command")
 
     def __init__(self, jobs: list[ReadJob]) -> None:
         self._jobs = jobs
+        self.callers = len(jobs)
         self._index: dict[bytes, int] = {}
         for job in jobs:
             for key in job.keys:

@@ -22,6 +22,7 @@ class Node:
 
     def __init__(self, dial: Dial, deadline: float, breaker: Breaker, name: str = "") -> None:
         self.name = name
+        self.dial = dial
         self.breaker = breaker
         self.lane = Lane(dial, breaker, deadline=deadline, name=name)
         self.beside = Lane(dial, breaker, deadline=deadline * BESIDE, name=name)

@@ -27,7 +27,7 @@ from cachemw.stores.jobs import Command, Delete, Raw, Read, Recall, Run, Scan, W
 from cachemw.stores.nodes import CONNECT, Node, OneServer, Topology
 from cachemw.stores.selfcheck import self_check
 from cachemw.stores.targets import Target, from_client
-from cachemw.stores.wire import dialer, sentinel_dialer
+from cachemw.stores.wire import Dial, dialer, sentinel_dialer
 
 logger = logging.getLogger("cachemw.store")
 
@@ -144,6 +144,10 @@ class RedisStore(Store):
     def breakers(self) -> dict[str, bool]:
         """Whether the breaker of each server is open, by the server's address."""
         return {node.name: node.breaker.is_open for node in self._topology().known_nodes()}
+
+    def servers(self) -> dict[str, Dial]:
+        """How to connect to each server that is known to this event loop, by its address."""
+        return {node.name: node.dial for node in self._topology().known_nodes()}
 
     async def ask(self, *command: bytes | str | int) -> list[Any]:
         """The answers of every server to one command: for looking at them, not for features."""

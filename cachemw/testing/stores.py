@@ -277,7 +277,8 @@ class Twins:
 
     Time on the server cannot be moved, so its keys are aged instead: what would be over by then
     is deleted, and the rest is given that much less to live. `keys` names every key in play.
-    Compare no absolute times in replies, unless with a `view` that makes them alike.
+    Compare no absolute times in replies, unless with a `view` that makes them alike. The store on
+    the server must have an empty prefix, so that keys and seals are the same on both.
     """
 
     def __init__(self, server: Store, keys: Sequence[bytes]) -> None:
@@ -285,6 +286,8 @@ class Twins:
         self.keys = keys
         self.clock = FakeClock()
         self.memory = MemoryStore(clock=self.clock)
+        is_bare = self.memory.sealed(b"k", b"") == server.sealed(b"k", b"")
+        _demand(is_bare, 'to be compared, the store on the server needs prefix=""')
 
     async def run(
         self,

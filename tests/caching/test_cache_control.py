@@ -180,6 +180,7 @@ def test_an_invalid_or_empty_target_is_as_good_as_absent(value: bytes) -> None:
         (b'no-cache="a, B"', CacheControl(no_cache_fields=frozenset({b"a", b"b"}))),
         (b"no-cache=a", CacheControl(no_cache=True)),
         (b"no-cache=5", CacheControl(no_cache=True)),
+        (b'private="a"', CacheControl(private_fields=frozenset({b"a"}))),
         (b'private=""', CacheControl(private=True)),
         (b"none", CacheControl(extensions=((b"none", None),))),
         (b'ext="v"', CacheControl(extensions=((b"ext", b""),))),
@@ -198,6 +199,7 @@ def test_to_header() -> None:
     )
     assert parse([text]).to_header() == text
     assert CacheControl(max_stale=DELTA_MAX).to_header() == b"max-stale"
+    assert CacheControl(max_age=DELTA_MAX).to_header() == b"max-age=2147483648"
     assert NOTHING.to_header() == b""
 
 

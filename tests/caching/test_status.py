@@ -91,4 +91,5 @@ def test_any_number_and_any_key_fit(ttl: float, key: bytes) -> None:
 
 
 def test_keys_are_escaped() -> None:
-    assert hit(0, key=b'a"b\\c%d\n\xff')[1] == b'cachemw; hit; ttl=0; key="a\\"b\\\\c%25d%0a%ff"'
+    escaped = b'"a\\"b\\\\c%25d%0a%7f%ff ~"'
+    assert hit(0, key=b'a"b\\c%d\n\x7f\xff ~')[1] == b"cachemw; hit; ttl=0; key=" + escaped

@@ -146,6 +146,13 @@ def test_authorization() -> None:
     assert verdict(FRESH, request=AUTHORIZED, shared_credentials=True) is None
 
 
+def test_without_a_word_from_the_policy_the_origin_alone_decides() -> None:
+    request = RequestHead("GET", "http", b"example.com", b"/", b"", AUTHORIZED)
+    assert may_store(request, ResponseHead(200), NOTHING) is Reason.AUTHORIZATION
+    anonymous = RequestHead("GET", "http", b"example.com", b"/")
+    assert may_store(anonymous, ResponseHead(201), NOTHING) is Reason.STATUS
+
+
 @pytest.mark.parametrize("name", [b"set-cookie", b"set-cookie2"])
 def test_a_response_that_sets_a_cookie_is_never_stored(name: bytes) -> None:
     headers = (cc(b"public, max-age=60"), (name, b"sid=1"))

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 
 import httpx2
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
+
+from cachemw.ratelimit.limiter import Limiter
+from cachemw.ratelimit.middleware import RateLimitMiddleware, Rules
 
 
 class Clock:
@@ -46,3 +54,24 @@ class Client:
 
     async def statuses(self, path: str, times: int) -> list[int]:
         return [(await self.get(path)).status_code for _ in range(times)]
+
+
+async def answer(request: Request) -> Response:
+    status = int(request.query_params.get("status", 200))
+    if status == 500:
+        raise RuntimeError("the handler broke")
+    return PlainTextResponse("done", status)
+
+
+def app_with(
+    limiter: Limiter, routes: Mapping[str, Rules], *inner: Middleware, legacy_headers: bool = False
+) -> Starlette:
+    return Starlette(
+        routes=[Route("/{rest:path}", answer, methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"])],
+        middleware=[
+            Middleware(
+                RateLimitMiddleware, store=limiter, routes=routes, legacy_headers=legacy_headers
+            ),
+            *inner,
+        ],
+    )

@@ -18,15 +18,9 @@ from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.refusal import RateLimited
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.stores.memory import MemoryStore
-from tests.ratelimit.apps import Client, Clock
+from tests.ratelimit.apps import Client
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def limiter() -> Limiter:
-    clock = Clock()
-    return Limiter(MemoryStore(clock=clock), clock=clock)
 
 
 def fastapi_app(limiter: Limiter, *rules: RateLimit) -> FastAPI:

@@ -11,14 +11,6 @@ from starlette.websockets import WebSocketDisconnect
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.rule import RateLimit
-from cachemw.stores.memory import MemoryStore
-from tests.ratelimit.apps import Clock
-
-
-@pytest.fixture
-def limiter() -> Limiter:
-    clock = Clock()
-    return Limiter(MemoryStore(clock=clock), clock=clock)
 
 
 async def echo(websocket: WebSocket) -> None:

@@ -115,6 +115,7 @@ class Browser:
         socket = Socket()
         scope = {**self._scope("websocket", path, None), "subprotocols": [], **extra}
         scope["scheme"] = "wss"
+        socket.scope = scope
         socket.to_app.put_nowait({"type": "websocket.connect"})
         task = asyncio.create_task(self._run(scope, socket))
         try:
@@ -163,6 +164,7 @@ class Socket:
         self.to_app: asyncio.Queue[Message] = asyncio.Queue()
         self.from_app: asyncio.Queue[Message] = asyncio.Queue()
         self.answer: Message = {}
+        self.scope: dict[str, Any] = {}
 
     async def next(self) -> Message:
         return await asyncio.wait_for(self.from_app.get(), 10)

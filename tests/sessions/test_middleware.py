@@ -8,40 +8,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from cachemw.sessions import ids
-from cachemw.sessions.events import SessionEvent
 from cachemw.sessions.middleware import SESSION_USED
 from cachemw.sessions.sessions import Sessions
-from cachemw.stores.memory import MemoryStore
-from tests.sessions.apps import Gate, Handler, session_app
-from tests.sessions.browser import Browser, Clock
+from tests.sessions.apps import Gate, session_app
+from tests.sessions.browser import Browser
+from tests.sessions.world import World, session_of
 
 pytestmark = pytest.mark.anyio
-
-
-class World:
-    """A store, a clock, an app and what the audit hook heard."""
-
-    def __init__(self, handlers: dict[str, Handler] | None = None, **options: Any) -> None:
-        self.clock = Clock()
-        self.store = MemoryStore(clock=self.clock)
-        self.events: list[SessionEvent] = []
-        options.setdefault("renew", None)
-        self.sessions = Sessions(store=self.store, audit=self.events.append, **options)
-        self.app = session_app(self.sessions, **(handlers or {}))
-
-    def browser(self, cookie: str | None = None) -> Browser:
-        return Browser(self.app, cookie=cookie)
-
-    @property
-    def kinds(self) -> list[str]:
-        return [event.kind for event in self.events]
-
-    def keys(self) -> list[bytes]:
-        return sorted(self.store.keyspace.matching(b"*"))
-
-
-async def session_of(browser: Browser) -> Any:
-    return (await browser.get("/view")).json()["session"]
 
 
 # --- beginning
@@ -52,7 +25,7 @@ async def test_a_visitor_who_only_looks_gets_no_session() -> None:
     answer = await world.browser().get("/view")
     assert answer.json() == {"session": {}}
     assert answer.set_cookie is None
-    assert world.keys() == []
+    assert world.stored_keys() == []
 
 
 async def test_something_written_begins_a_session() -> None:
@@ -71,8 +44,8 @@ async def test_the_store_never_learns_an_id() -> None:
     world = World()
     browser = world.browser()
     await browser.post("/update", {"user_id": "ada@example.com"})
-    fields = [world.store.keyspace.hgetall(key) for key in world.keys()]
-    everything = b" ".join(world.keys()) + repr(fields).encode()
+    fields = [world.store.keyspace.hgetall(key) for key in world.stored_keys()]
+    everything = b" ".join(world.stored_keys()) + repr(fields).encode()
     assert browser.session_id not in everything
     assert browser.session_id[ids.PLACE_LENGTH :] not in everything
     assert everything.count(b"ada@example.com") == 1  # the app's own value, and nothing derived
@@ -187,7 +160,7 @@ async def test_a_save_does_not_bring_back_what_logout_destroyed() -> None:
     answer = await laced(other_tab, gate, {"a": 1}, browser.post("/logout", {}))
     assert answer.status == 200
     assert answer.set_cookie is None
-    assert world.keys() == []
+    assert world.stored_keys() == []
     assert await session_of(other_tab) == {}
     assert "refused-save" in world.kinds
 
@@ -288,7 +261,7 @@ async def test_logout_ends_the_session_and_removes_the_cookie() -> None:
     assert answer.set_cookie is not None
     assert "__Host-id=;" in answer.set_cookie
     assert "Max-Age=0" in answer.set_cookie
-    assert world.keys() == []
+    assert world.stored_keys() == []
     assert await session_of(old) == {}
 
 
@@ -382,7 +355,7 @@ async def test_the_deadline_in_the_middle_of_a_request_wins() -> None:
         world.clock.advance(600)
 
     await laced(browser, gate, {"b": 1}, time_passes())
-    assert world.keys() == []
+    assert world.stored_keys() == []
 
 
 async def test_an_old_id_is_renewed_and_leads_to_the_new_one_for_a_moment() -> None:
@@ -439,7 +412,9 @@ async def test_logout_reaches_a_session_that_was_renewed_meanwhile() -> None:
 # --- what is stored
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", float("nan"), [1j], {"a": {1: object()}}])
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, b"bytes", float("nan"), [1j], {"a": {1: object()}}]
+)
 async def test_what_cannot_be_stored_names_its_key(value: Any) -> None:
     async def put(request: Request) -> Response:
         request.session["bad"] = value
@@ -448,7 +423,7 @@ async def test_what_cannot_be_stored_names_its_key(value: Any) -> None:
     world = World({"put": put})
     with pytest.raises(TypeError, match="'bad'"):
         await world.browser().post("/put")
-    assert world.keys() == []
+    assert world.stored_keys() == []
 
 
 async def test_a_value_that_holds_itself_is_refused() -> None:
@@ -542,7 +517,9 @@ async def test_signed_ids_and_the_rotation_of_their_secret() -> None:
     assert await session_of(forged) == {}
     assert world.kinds[-1] == "malformed-id"
 
-    newer = Sessions(store=world.store, renew=None, secrets=["the second secret", "the first secret"])
+    newer = Sessions(
+        store=world.store, renew=None, secrets=["the second secret", "the first secret"]
+    )
     tab = Browser(session_app(newer), cookie=browser.cookie)
     answer = await tab.get("/view")
     assert answer.json() == {"session": {"a": 1}}
@@ -579,4 +556,4 @@ async def test_a_change_after_the_response_began_warns_where_it_is_made() -> Non
     with pytest.warns(RuntimeWarning, match="after the response had begun") as caught:
         await world.browser().post("/stream", {"b": 2})
     assert caught[0].filename.endswith("tracked.py") or caught[0].filename.endswith("apps.py")
-    assert world.keys() == []
+    assert world.stored_keys() == []

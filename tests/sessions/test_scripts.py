@@ -80,7 +80,9 @@ steps = st.one_of(
         st.just(REVOKE),
         st.just((INDEX,)),
         st.tuples(
-            st.sampled_from(SUBJECTS), st.sampled_from([*HANDLES, b"*"]), st.sampled_from([b"", b"aa"])
+            st.sampled_from(SUBJECTS),
+            st.sampled_from([*HANDLES, b"*"]),
+            st.sampled_from([b"", b"aa"]),
         ),
     ),
     st.tuples(st.just(LIST), st.just((INDEX,)), st.sampled_from(SUBJECTS).map(lambda s: (s,))),
@@ -101,9 +103,7 @@ def blurred(reply: Reply) -> Any:
         return "moment" if reply > ABOVE_ANY_SPAN else reply
     if isinstance(reply, bytes):
         parts = reply.split(b" ")
-        return b" ".join(
-            b"moment" if p.isdigit() and int(p) > ABOVE_ANY_SPAN else p for p in parts
-        )
+        return b" ".join(b"moment" if p.isdigit() and int(p) > ABOVE_ANY_SPAN else p for p in parts)
     return reply
 
 
@@ -130,9 +130,7 @@ def test_lua_and_twins_agree(redis_url: str) -> None:
         store = open_store(redis_url + "?deadline=5s")
         runner.run(store.open())
 
-        @settings(
-            max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-        )
+        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(st.lists(steps, min_size=1, max_size=14))
         @example([CREATED, (LOAD, (RECORDS[0], INDEX), [HOUR]), (LIST, (INDEX,), (SUBJECTS[0],))])
         @example([CREATED, (None, INDEX, ()), (LOAD, (RECORDS[0], INDEX), [HOUR])])

@@ -1,5 +1,6 @@
 -- See to it that the stamps of an entry exist and outlive it. Answers 0 when the bucket had no mark:
--- the caller's name stands there now, and it is to come again with a time read after this.
+-- the caller's claim stands there now, if nobody else's did, and it is to come again with a time read
+-- after this.
 --
 -- Atomic because a stamp may begin before the entry only while no purge has come since its birth,
 -- and the mark that says so must be the one of the same moment.
@@ -7,7 +8,7 @@
 -- KEYS[1]   the bucket's mark           ARGV[1]  the entry's birth, in microseconds
 -- KEYS[2..] the stamps                  ARGV[2]  now
 --                                       ARGV[3], ARGV[4]  how long marks and stamps live, in ms
---                                       ARGV[5]  the caller's name
+--                                       ARGV[5]  a claim, never used before
 --                                       ARGV[6..]  what each stamp's value begins with
 local function read(key)
   local value = redis.pcall('GET', key)

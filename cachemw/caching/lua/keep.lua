@@ -1,42 +1,54 @@
 -- Store an entry, if the lease of whoever made it still stands. 1: kept, 0: not, 2: too many variants.
 --
 -- Atomic because a purge of the URL, which forgets the leases, must not come between the look and
--- the write. A variant goes up together with the signpost that leads to it.
+-- the write. A variant goes up together with the signpost that leads to it, and is counted.
 --
--- KEYS[1]  the record          ARGV[1]  the variant   ARGV[2]  the token   ARGV[3]  for how many ms
+-- KEYS[1]  the record          ARGV[1]  the lease   ARGV[2]  the token   ARGV[3]  for how many ms
 -- KEYS[2]  the leases          ARGV[4]  the entry, or the signpost with a new generation
--- KEYS[3]  the variant's, or   ARGV[5]  the variant's entry   ARGV[6]  how many variants may be
---          nothing
+-- and of a variant
+-- KEYS[3]  its entry           ARGV[5]  its name    ARGV[6]  its entry
+-- KEYS[4]  the census          ARGV[7]  how many variants there may be
 --
--- A sealed record: seal 1-8, version 9, kind 10, flags 11, generation 12-19, variants 20-21,
--- length 22-25, header 26 and on.
+-- A sealed record: seal 1-8, version 9, kind 10, flags 11, generation 12-19, length 20-23, header
+-- 24 and on, and behind the header of a signpost the instant until which its variants are stale.
 local held = redis.pcall('HGET', KEYS[2], ARGV[1])
-if type(held) ~= 'string' or string.match(held, '^(%S+) ') ~= ARGV[2] then return 0 end
+if type(held) ~= 'string' or string.match(held, '^(%S+) %d+$') ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
 if #KEYS == 2 then
   redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[3])
   return 1
 end
 
-local new = ARGV[4]
-local generation, variants, softened = string.sub(new, 12, 19), 0, ''
+local new, variant, entry, most = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+local generation, softened = string.sub(new, 12, 19), ''
 local old = redis.pcall('GET', KEYS[1])
 if type(old) == 'string' and string.sub(old, 10, 10) == 'V'
-   and string.sub(old, 22, #new) == string.sub(new, 22) then
-  generation = string.sub(old, 12, 19)
-  variants = string.byte(old, 20) * 256 + string.byte(old, 21)
-  softened = string.sub(old, #new + 1)
+   and string.sub(old, 20, #new) == string.sub(new, 20) then
+  generation, softened = string.sub(old, 12, 19), string.sub(old, #new + 1)
+else
+  redis.call('DEL', KEYS[4])
 end
-local there = redis.pcall('GETRANGE', KEYS[3], 11, 18)
-if there ~= generation then
-  variants = variants + 1
-  if variants > tonumber(ARGV[6]) then return 2 end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if type(redis.pcall('HLEN', KEYS[4])) == 'table' then
+  redis.call('DEL', KEYS[4])  -- of another type: not ours
 end
+if redis.call('HEXISTS', KEYS[4], variant) == 0 and redis.call('HLEN', KEYS[4]) >= most then
+  local census = redis.call('HGETALL', KEYS[4])
+  for i = 1, #census, 2 do
+    if tonumber(census[i + 1]) <= now then redis.call('HDEL', KEYS[4], census[i]) end
+  end
+  if redis.call('HLEN', KEYS[4]) >= most then return 2 end
+end
+redis.call('HSET', KEYS[4], variant, string.format('%.0f', now + ARGV[3]))
+if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[3]) then
+  redis.call('PEXPIRE', KEYS[4], ARGV[3])
+end
+
 local lives = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]))
-local count = string.char(math.floor(variants / 256), variants % 256)
-redis.call('SET', KEYS[1], string.sub(new, 1, 11) .. generation .. count .. string.sub(new, 22)
-           .. softened, 'PX', string.format('%.0f', lives))
-local entry = ARGV[5]
+redis.call('SET', KEYS[1], string.sub(new, 1, 11) .. generation .. string.sub(new, 20) .. softened,
+           'PX', string.format('%.0f', lives))
 redis.call('SET', KEYS[3], string.sub(entry, 1, 11) .. generation .. string.sub(entry, 20),
            'PX', ARGV[3])
 return 1

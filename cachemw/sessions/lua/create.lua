@@ -37,6 +37,7 @@ if subject ~= '-' then
   enlist(KEYS[2], created .. ' ' .. digits(deadline) .. ' ' .. ARGV[7])
 end
 
+redis.call('DEL', KEYS[1]) -- nothing of ours can be there; let nothing else be mixed in
 write_meta(KEYS[1])
 for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('PEXPIRE', KEYS[1], math.min(idle, absolute))

@@ -4,29 +4,31 @@
 -- never be seen by anybody. Answers the names that were refused.
 --
 -- KEYS[1]  a scratch key
-local refused = {}
+local k, refused = KEYS[1], {}
 local function try(...)
   local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err and string.find(reply.err, 'NOPERM') or
-     type(reply) == 'table' and reply.err and string.find(reply.err, 'ACL failure') then
+  local err = type(reply) == 'table' and reply.err
+  if err and (string.find(err, 'permission') or string.find(err, "can't run")) then
     refused[#refused + 1] = (...)
   end
 end
-local k = KEYS[1]
 try('TIME')
 try('SET', k, '1', 'PX', 1000)
 try('GET', k)
 try('EXISTS', k)
 try('INCRBY', k, 1)
+try('GETRANGE', k, 0, 0)
+try('SETRANGE', k, 0, '2')
 try('PTTL', k)
 try('PEXPIRE', k, 1000)
-try('UNLINK', k)
+try('RENAME', k, k)
 try('DEL', k)
 try('HSET', k, 'f', 'v')
 try('PEXPIRE', k, 1000)
 try('HGET', k, 'f')
+try('HMGET', k, 'f')
 try('HGETALL', k)
-try('HLEN', k)
+try('HKEYS', k)
 try('HDEL', k, 'f')
 try('DEL', k)
 return refused

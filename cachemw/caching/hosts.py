@@ -1,0 +1,89 @@
+"""The origins that anything is stored for: what `purge(url="/products/3")` has to go through.
+
+The key of a response contains scheme and host, and a path alone has neither. So whoever stores a
+response first enters its origin in a list that the fleet shares; an origin that is not in it gets
+nothing stored. The list is bounded, and an origin leaves it when the last of its responses has
+ended, so that made-up Host headers can neither fill the server nor keep the real ones out for long.
+
+Every process remembers what it has entered, and does so again after some minutes.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+from cachemw.messages import RequestHead
+from cachemw.scripts import Keyspace, Reply, Script, WrongType
+from cachemw.stores.base import Store
+
+KEY = b"o:{origins}"
+MOST = 256
+AHEAD = 600_000  # milliseconds that an entry in the list is good for beyond what it is made for
+
+
+class Hosts:
+    """The list, as one process sees it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._entered: dict[bytes, int] = {}
+
+    async def admit(self, request: RequestHead, lives: float) -> bool:
+        """Enter the origin of a request, before its response is stored for `lives` seconds.
+
+        False when the list is full: then it must not be stored. No trip when it is entered already.
+        """
+        origin = origin_of(request.scheme, request.host)
+        until = self._store.now() // 1000 + int(lives * 1000)
+        if self._entered.get(origin, 0) >= until:
+            return True
+        args = (origin, b"%d" % (lives * 1000 + AHEAD), b"%d" % MOST)
+        if await self._store.run(ADMIT, (KEY,), args) != 1:
+            return False
+        if len(self._entered) >= MOST:
+            self._entered.clear()
+        self._entered[origin] = until + AHEAD
+        return True
+
+    async def known(self) -> list[tuple[str, bytes]]:
+        """Every scheme and host that something may be stored for."""
+        origins = cast(list[bytes], await self._store.run(ORIGINS, (KEY,), ()))
+        split = (origin.split(b" ", 1) for origin in origins)
+        return [(scheme.decode("ascii"), host) for scheme, host in split]
+
+
+def origin_of(scheme: str, host: bytes) -> bytes:
+    return scheme.encode() + b" " + host.lower()
+
+
+def _list(keyspace: Keyspace, key: bytes) -> dict[bytes, int]:
+    """The origins, and until when each is in use, in milliseconds."""
+    try:
+        found = keyspace.hgetall(key)
+    except WrongType:
+        keyspace.delete(key)
+        return {}
+    now = keyspace.time() // 1000
+    ended = [origin for origin, until in found.items() if not until.isdigit() or int(until) <= now]
+    if ended:
+        keyspace.hdel(key, ended)
+    return {origin: int(until) for origin, until in found.items() if origin not in ended}
+
+
+def _admit(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    origin, lives, most = args
+    origins = _list(keyspace, keys[0])
+    if origin not in origins and len(origins) >= int(most):
+        return 0
+    until = max(origins.get(origin, 0), keyspace.time() // 1000 + int(lives))
+    keyspace.hset(keys[0], {origin: b"%d" % until})
+    if keyspace.ttl(keys[0]) < int(lives):
+        keyspace.expire(keys[0], int(lives))
+    return 1
+
+
+def _origins(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    return list(_list(keyspace, keys[0]))
+
+
+ADMIT = Script.load("cachemw.caching", "admit", _admit)
+ORIGINS = Script.load("cachemw.caching", "origins", _origins)

@@ -1,0 +1,228 @@
+"""The values of the data cache, as one process sees them: looked up, leased, kept, written, barred.
+
+What an entry depends on is written in the entry. To read it all in one trip, the larder remembers
+the tags of keys that this process has met; a memory that is wrong or gone costs a second trip and
+nothing else. Nothing here decides whether a value may be used (`data.py`), and nothing loads one
+(`loads.py`). Every verb raises `StoreUnavailable`.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from cachemw.caching.data import REFUSAL, DataEntry, DataRefusal, pack, unpack
+from cachemw.caching.datakeys import data_key, holders_key
+from cachemw.caching.keeper import Keeper
+from cachemw.caching.leases import KEEP, LEASE, RELEASE, SOFTEN
+from cachemw.caching.stamps import (
+    MARK_LIVES,
+    STAMP_LIVES,
+    Standing,
+    by_bucket,
+    mark_key,
+    stamp_key,
+    standing,
+)
+from cachemw.caching.writes import BAR, HOLD, RETIME, SETTLE, WITHDRAW
+from cachemw.errors import UnreadableEntry
+from cachemw.scripts import SEAL, Reply
+from cachemw.stores.base import Store, together
+
+REMEMBERED = 20_000  # keys
+REFUSAL_LIVES = 10_000  # milliseconds; so long nobody waits for a value that is not kept
+_LEASE = b"-"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is kept under a key, and what its stamps say of it."""
+
+    entry: DataEntry | None = None
+    standing: Standing = Standing.GONE
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Tags that are barred, and what their stamps said before."""
+
+    until: int
+    before: dict[bytes, bytes]
+
+
+class Larder:
+    """Reads and writes the entries of the data cache."""
+
+    def __init__(self, store: Store, keeper: Keeper) -> None:
+        self.store = store
+        self.keeper = keeper
+        self._tags: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+
+    # --- reading
+
+    async def find(self, keys: Sequence[str], tags: Sequence[bytes] = ()) -> list[Found]:
+        """What is kept under `keys`, in one trip when their tags are as `tags` or the memory say."""
+        expected = dict.fromkeys(tags)
+        for key in keys:
+            expected.update(dict.fromkeys(self._tags.get(key, ())))
+        names = [*map(data_key, keys), *map(stamp_key, expected)]
+        values = await self.store.get_many(names)
+        records = [_read(value) for value in values[: len(keys)]]
+        stamps = dict(zip(expected, values[len(keys) :], strict=True))
+        for key, record in zip(keys, records, strict=True):
+            if isinstance(record, DataEntry):
+                self._remember(key, record.header.tags)
+        entries = [record for record in records if isinstance(record, DataEntry)]
+        unknown = dict.fromkeys(tag for e in entries for tag in e.header.tags if tag not in stamps)
+        if unknown:
+            more = await self.store.get_many([stamp_key(tag) for tag in unknown])
+            stamps.update(zip(unknown, more, strict=True))
+        return [_found(record, stamps) for record in records]
+
+    def _remember(self, key: str, tags: tuple[bytes, ...]) -> None:
+        if not tags and key not in self._tags:
+            return
+        self._tags[key] = tags
+        self._tags.move_to_end(key)
+        if len(self._tags) > REMEMBERED:
+            self._tags.popitem(last=False)
+
+    # --- making a value that is missing
+
+    async def lease(self, key: str, lives: float) -> tuple[bytes, int] | None:
+        """A token with the instant at which making begins, None when somebody else is at it."""
+        token = secrets.token_hex(8).encode()
+        args = (_LEASE, token, b"%d" % (lives * 1000))
+        taken = self.store.run(LEASE, (holders_key(key),), args)
+        asked = self.store.time()
+        try:
+            is_mine = await taken
+        finally:
+            born = await asked
+        return (token, born) if is_mine == 1 else None
+
+    async def keep(self, key: str, token: bytes, entry: DataEntry) -> bool:
+        """Keep a value under a lease. False when the lease has ended meanwhile."""
+        name, lives = data_key(key), entry.lives(self.store.now())
+        args = (_LEASE, token, b"%d" % max(1, lives), self.store.sealed(name, pack(entry)))
+        ensured = self.keeper.ensure(entry.header.born, entry.header.tags, lives / 1000)
+        kept = self.store.run(KEEP, (name, holders_key(key)), args)
+        self._remember(key, entry.header.tags)
+        await ensured
+        return await kept == 1
+
+    async def give_back(self, key: str, token: bytes, *, refused: bool = False) -> None:
+        """End a lease without a value; when `refused`, nobody waits for the next for a while."""
+        name = data_key(key)
+        refusal = self.store.sealed(name, REFUSAL) if refused else b""
+        args = (_LEASE, token, refusal, b"%d" % REFUSAL_LIVES)
+        await self.store.run(RELEASE, (name, holders_key(key)), args)
+
+    # --- saying what a value is
+
+    async def put(self, entries: dict[str, DataEntry], token: bytes = b"") -> bool:
+        """Keep values whatever was there. False when one is not kept, since it is being written
+        elsewhere just now."""
+        now = self.store.now()
+        kept: list[Awaitable[Reply]] = []
+        for key, entry in entries.items():
+            name, lives = data_key(key), entry.lives(now)
+            args = (token, self.store.sealed(name, pack(entry)), b"%d" % max(1, lives))
+            self._remember(key, entry.header.tags)
+            kept.append(self.store.run(SETTLE, (name, holders_key(key)), args))
+        # They are of one writer, and have the same tags.
+        ensured = self.keeper.ensure(entry.header.born, entry.header.tags, lives / 1000)
+        answers = await together(kept)
+        await ensured
+        return all(answer == 1 for answer in answers)
+
+    async def forget(self, keys: Sequence[str], token: bytes = b"") -> None:
+        """Let nothing be kept of `keys`, nor of what is being made of them just now."""
+        args = (token, b"", b"0")
+        await together(
+            [self.store.run(SETTLE, (data_key(key), holders_key(key)), args) for key in keys]
+        )
+
+    async def soften(self, key: str) -> bool:
+        """Mark what is kept as stale."""
+        keys = (data_key(key), holders_key(key))
+        return await self.store.run(SOFTEN, keys, (secrets.token_bytes(8),)) == 1
+
+    async def retime(self, key: str, entry: DataEntry, fresh_until: int) -> bool:
+        """Move the end of an entry; the stamps of its tags outlive it."""
+        moved = replace(entry, fresh_until=fresh_until)
+        now = self.store.now()
+        lives = moved.lives(now) / 1000
+        ensured = self.keeper.ensure(entry.header.born, entry.header.tags, lives)
+        args = (fresh_until.to_bytes(8, "big"), b"%d" % max(1, (fresh_until - now) // 1000))
+        done = self.store.run(RETIME, (data_key(key),), args)
+        await ensured
+        return await done == 1
+
+    async def withdraw(self, key: str) -> Found:
+        """What is kept under a key, which from now on nobody else finds."""
+        name = data_key(key)
+        stored = await self.store.run(WITHDRAW, (name, holders_key(key)), ())
+        if not isinstance(stored, bytes) or stored != self.store.sealed(name, stored[SEAL:]):
+            return Found()
+        record = _read(stored[SEAL:])
+        tags = record.header.tags if isinstance(record, DataEntry) else ()
+        stamps = await self.store.get_many([stamp_key(tag) for tag in tags])
+        return _found(record, dict(zip(tags, stamps, strict=True)))
+
+    # --- while a value is written elsewhere
+
+    async def hold(self, keys: Sequence[str], lives: float) -> bytes:
+        """Forget what is kept, and let nobody keep another until it is settled with this token, or
+        `lives` seconds are over."""
+        token = secrets.token_hex(8).encode()
+        args = (token, b"%d" % (lives * 1000))
+        await together(
+            [self.store.run(HOLD, (data_key(key), holders_key(key)), args) for key in keys]
+        )
+        return token
+
+    async def bar(self, tags: Sequence[bytes], lives: float) -> Bar:
+        """Let nothing with one of these tags be valid until the bar is lifted, or `lives` seconds
+        are over."""
+        now = await self.store.time()
+        until = now + int(lives * 1e6)
+        return Bar(until, await self._bar(now, until, dict.fromkeys(tags, b"")))
+
+    async def lift(self, bar: Bar) -> None:
+        """Purge the tags of a bar as of now, and let what is made from now on be valid."""
+        await self._bar(await self.store.time(), bar.until, bar.before)
+
+    async def _bar(self, now: int, until: int, found: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        groups = by_bucket(list(found)).items()
+        runs: list[Awaitable[Reply]] = []
+        for bucket, tags in groups:
+            names = [stamp_key(tag) for tag in tags]
+            args = [b"%d" % now, b"%d" % until, b"%d" % MARK_LIVES, b"%d" % STAMP_LIVES]
+            for name, tag in zip(names, tags, strict=True):
+                args += (self.store.sealed(name, b""), found[tag])
+            runs.append(self.store.run(BAR, (mark_key(bucket), *names), args))
+        before: dict[bytes, bytes] = {}
+        for (_, tags), answer in zip(groups, await together(runs), strict=True):
+            before.update(zip(tags, cast(list[bytes], answer), strict=True))
+        return before
+
+
+def _read(stored: bytes | None) -> DataEntry | DataRefusal | None:
+    if stored is None:
+        return None
+    try:
+        return unpack(stored)
+    except UnreadableEntry:
+        return None
+
+
+def _found(
+    record: DataEntry | DataRefusal | None, stamps: dict[bytes, bytes | None]
+) -> Found:
+    if isinstance(record, DataEntry):
+        header = record.header
+        return Found(record, standing(header.born, header.tags, stamps))
+    return Found(is_refused=isinstance(record, DataRefusal))

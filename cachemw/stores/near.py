@@ -1,0 +1,223 @@
+"""A near cache: values of a Redis store kept in this process, for reads without a trip.
+
+It is a store in front of a store. Reads of watched keys are answered from memory while the servers
+report their changes (`watch.py`). What others change is forgotten when the report comes, in
+milliseconds; what we change ourselves at once. Two bounds hold whatever happens to the reports: a
+value is kept for `MAX_AGE` at the longest, and while any server is not being heard from, nothing is
+answered from memory at all.
+
+A report may overtake the reply that it is about. So a value that is reported as changed while it is
+being read is handed to the reader, who began before the change, and not kept.
+"""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
+from typing import Any
+
+from cachemw.scripts import Reply, Script
+from cachemw.sizes import size
+from cachemw.stores.base import Store
+from cachemw.stores.redis import RedisStore
+from cachemw.stores.watch import Watch
+
+MAX_AGE = 1.5  # seconds
+WATCHED = (b"e:", b"t:", b"d:")  # entries, stamps, data
+LOOK = 0.1  # seconds between two looks at which servers there are
+OVERHEAD = 250  # bytes that a key costs besides itself and its value
+
+
+class NearStore(Store):
+    """`store`, with up to `max_bytes` of its values at hand in the running event loop."""
+
+    def __init__(self, store: RedisStore, max_bytes: int | str = "32MiB") -> None:
+        self.store = store
+        self._max_bytes = size(max_bytes)
+        self._prefixes = [store.prefix + prefix for prefix in WATCHED]
+        self._cut = len(store.prefix)
+        self.keys: OrderedDict[bytes, tuple[bytes | None, float]] = OrderedDict()
+        self._being_read: Counter[bytes] = Counter()
+        self._spoiled: set[bytes] = set()
+        self.watches: dict[str, Watch] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._look_at = 0.0
+        self.bytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.reports = 0
+
+    def __repr__(self) -> str:
+        return f"<NearStore {len(self.keys)} keys, {self.bytes} bytes, of {self.store!r}>"
+
+    # --- reading
+
+    def get_many(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+        if not self.is_awake():
+            return self.store.get_many(keys)
+        kept, now = self.keys, self._now()
+        found: list[bytes | None] = []
+        for key in keys:
+            item = kept.get(key)
+            if item is None or item[1] < now:
+                self.misses += 1
+                return self._read(keys)
+            found.append(item[0])
+        self.hits += 1
+        return _Done(found)
+
+    def _read(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+        """Ask the store, for all of them: what belongs together is then of one moment."""
+        self._being_read.update(keys)
+        reading = self.store.get_many(keys)
+        return self._keep(keys, reading, self._now() + MAX_AGE)
+
+    async def _keep(
+        self, keys: Sequence[bytes], reading: Awaitable[list[bytes | None]], until: float
+    ) -> list[bytes | None]:
+        try:
+            values = await reading
+            for key, value in zip(keys, values, strict=True):
+                if key not in self._spoiled and key.startswith(WATCHED):
+                    self._put(key, value, until)
+            return values
+        finally:
+            for key in keys:
+                self._being_read[key] -= 1
+                if self._being_read[key] <= 0:
+                    del self._being_read[key]
+                    self._spoiled.discard(key)
+
+    def _put(self, key: bytes, value: bytes | None, until: float) -> None:
+        self._drop(key)
+        self.keys[key] = (value, until)
+        self.bytes += OVERHEAD + len(key) + len(value or b"")
+        while self.bytes > self._max_bytes:
+            self._drop(next(iter(self.keys)))
+
+    # --- forgetting
+
+    def report(self, keys: Sequence[bytes] | None) -> None:
+        """What a server reports."""
+        self.reports += 1
+        if keys is None:
+            self.keys.clear()
+            self.bytes = 0
+            self._spoiled.update(self._being_read)
+        else:
+            self._forget([key[self._cut :] for key in keys])
+
+    def _forget(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            self._drop(key)
+            if key in self._being_read:
+                self._spoiled.add(key)
+
+    def _drop(self, key: bytes) -> None:
+        item = self.keys.pop(key, None)
+        if item is not None:
+            self.bytes -= OVERHEAD + len(key) + len(item[0] or b"")
+
+    # --- writing: ours is forgotten before and after, so that we see it at once
+
+    def set(self, key: bytes, value: bytes, *, ttl: int) -> Awaitable[None]:
+        return self._changing((key,), self.store.set(key, value, ttl=ttl))
+
+    def delete(self, keys: Sequence[bytes]) -> Awaitable[int]:
+        return self._changing(keys, self.store.delete(keys))
+
+    def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
+        return self._changing(keys, self.store.run(script, keys, args))
+
+    def _changing(self, keys: Sequence[bytes], doing: Awaitable[Any]) -> Awaitable[Any]:
+        self._forget(keys)
+        if isinstance(doing, asyncio.Future):
+            doing.add_done_callback(lambda _: self._forget(keys))
+            return doing
+        return self._until_changed(keys, doing)
+
+    async def _until_changed(self, keys: Sequence[bytes], doing: Awaitable[Any]) -> Any:
+        try:
+            return await doing
+        finally:
+            self._forget(keys)
+
+    # --- whether the servers are being heard
+
+    def is_awake(self) -> bool:
+        """Whether memory may answer: every server has just been heard from."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._begin(loop)
+        if loop.time() >= self._look_at:
+            self._look(loop.time())
+        return self._is_heard()
+
+    def _is_heard(self) -> bool:
+        return bool(self.watches) and all(watch.is_awake for watch in self.watches.values())
+
+    def _look(self, now: float) -> None:
+        """See whether the servers are still the same."""
+        self._look_at = now + LOOK
+        servers = self.store.servers()
+        if servers.keys() != self.watches.keys():
+            self._watch(servers)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start anew in another event loop: connections belong to one."""
+        self._loop = loop
+        self._look_at = 0.0
+        self.watches = {}
+        self.report(None)
+
+    def _watch(self, servers: dict[str, Any]) -> None:
+        self.report(None)
+        for name, watch in list(self.watches.items()):
+            if name not in servers:
+                del self.watches[name]
+                watch.end()
+        for name, dial in servers.items():
+            if name not in self.watches:
+                self.watches[name] = Watch(dial, self._prefixes, self.report)
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
+
+    # --- everything else is the store's
+
+    def time(self) -> Awaitable[int]:
+        return self.store.time()
+
+    def now(self) -> int:
+        return self.store.now()
+
+    def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
+        return self.store.scan(pattern)
+
+    def sealed(self, key: bytes, value: bytes) -> bytes:
+        return self.store.sealed(key, value)
+
+    async def open(self) -> None:
+        await self.store.open()
+        self.is_awake()
+
+    async def aclose(self) -> None:
+        for watch in self.watches.values():
+            await watch.aclose()
+        self.watches = {}
+        self._loop = None
+        self.report(None)
+        await self.store.aclose()
+
+
+class _Done:
+    """An awaitable that has its result already."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: list[bytes | None]) -> None:
+        self._result = result
+
+    def __await__(self) -> Generator[None, None, list[bytes | None]]:
+        return self._result
+        yield  # makes this a generator, one that never pauses

@@ -1,0 +1,274 @@
+"""Requests that overlap in every way, against a model of what they may do to each other.
+
+A request is split in two, as it is in life: it loads its session, other requests come and go, and
+it saves. The model knows which cookie leads to which session and what that holds. Every load is
+checked against it, so an update that was lost, or a session that came back from the dead, is a
+difference. Everything runs on a real server.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from cachemw.sessions import ids
+from cachemw.sessions.session import Changes
+from cachemw.sessions.sessions import Sessions
+from cachemw.sessions.vault import Found
+from cachemw.sessions.visit import Visit
+from cachemw.stores import open_store
+
+KEYS = st.sampled_from(["a", "b", "c"])
+VALUES = st.one_of(st.integers(0, 3), st.lists(st.integers(0, 3), max_size=2))
+SUBJECTS = st.sampled_from([7, 8])
+
+
+@dataclass(eq=False)
+class Kept:
+    """A session as it should be."""
+
+    data: dict[str, Any]
+    alive: bool = True
+
+
+@dataclass(eq=False)
+class Running:
+    """A request between its load and its save."""
+
+    visit: Visit
+    kept: Kept | None
+    seen: dict[str, Any]
+    assigned: set[str] = field(default_factory=set)
+    destroyed: bool = False
+    cleared: bool = False
+    rotated: bool = False
+
+    @property
+    def session(self) -> Any:
+        return self.visit.session
+
+
+class Overlapping(RuleBasedStateMachine):
+    cookies: Bundle[bytes] = Bundle("cookies")
+    running: Bundle[Running] = Bundle("running")
+
+    def __init__(self, sessions: Sessions, runner: asyncio.Runner) -> None:
+        super().__init__()
+        self.sessions = sessions
+        self.runner = runner
+        self.leads_to: dict[bytes, Kept] = {}
+        self.given: set[bytes] = set()
+        runner.run(self._forget_everything())
+
+    async def _forget_everything(self) -> None:
+        store = self.sessions.vault.store
+        async for batch in store.scan(b"*"):
+            await self._forget(batch)
+
+    async def _forget(self, keys: list[bytes]) -> None:
+        for key in keys:
+            await self.sessions.vault.store.delete([key])
+
+    # --- what should be
+
+    def living(self, cookie: bytes | None) -> Kept | None:
+        kept = self.leads_to.get(cookie) if cookie else None
+        return kept if kept is not None and kept.alive else None
+
+    def begin(self, data: dict[str, Any], cookie: bytes | None) -> bytes:
+        assert cookie is not None, "a new session needs a cookie"
+        assert cookie not in self.given, "an id was given twice"
+        self.given.add(cookie)
+        self.leads_to[cookie] = Kept(data)
+        return cookie
+
+    # --- requests
+
+    def visit(self, cookie: bytes | None) -> Visit:
+        headers = [(b"cookie", b"__Host-id=" + cookie)] if cookie else []
+        visit = Visit(self.sessions, {"type": "http", "headers": headers})
+        self.runner.run(visit.load())
+        return visit
+
+    @rule(target=running)
+    def a_stranger_comes(self) -> Running:
+        return Running(self.visit(None), None, {})
+
+    @rule(target=running, cookie=cookies)
+    def a_request_comes(self, cookie: bytes) -> Running:
+        visit = self.visit(cookie)
+        kept = self.living(cookie)
+        seen = dict(kept.data) if kept else {}
+        assert visit.session.contents() == seen, "a load that differs from the model"
+        return Running(visit, kept, seen)
+
+    @rule(request=running, key=KEYS, value=VALUES)
+    def it_writes(self, request: Running, key: str, value: Any) -> None:
+        request.session[key] = value
+        request.assigned.add(key)
+
+    @rule(request=running, key=KEYS, value=st.integers(4, 9))
+    def it_changes_a_list(self, request: Running, key: str, value: int) -> None:
+        found = request.session.get(key)
+        if isinstance(found, list):
+            # The model's copy must not change along.
+            request.seen = {
+                k: list(v) if isinstance(v, list) else v for k, v in request.seen.items()
+            }
+            if request.kept:
+                request.kept.data = {
+                    k: list(v) if isinstance(v, list) else v for k, v in request.kept.data.items()
+                }
+            found.append(value)
+
+    @rule(request=running, key=KEYS)
+    def it_forgets(self, request: Running, key: str) -> None:
+        request.session.pop(key, None)
+
+    @rule(request=running, subject=SUBJECTS)
+    def somebody_logs_in(self, request: Running, subject: int) -> None:
+        request.session["user_id"] = subject
+        request.assigned.add("user_id")
+
+    @rule(request=running)
+    def the_subject_is_taken_out(self, request: Running) -> None:
+        request.session.pop("user_id", None)
+
+    @rule(request=running)
+    def it_rotates(self, request: Running) -> None:
+        request.session.rotate()
+        request.rotated = True
+
+    @rule(request=running)
+    def it_destroys(self, request: Running) -> None:
+        request.session.destroy()
+        request.destroyed = request.cleared = True
+        request.assigned.clear()
+
+    @rule(request=running)
+    def it_clears(self, request: Running) -> None:
+        request.session.clear()
+        request.cleared = True
+        request.assigned.clear()
+
+    @rule(target=cookies, request=consumes(running), failed=st.booleans())
+    def it_ends(self, request: Running, failed: bool) -> Any:
+        now = request.session.contents()
+        line = self.runner.run(request.visit.settle(500 if failed else 200))
+        text = line[1] if line else b""
+        removed = b"Max-Age=0" in text
+        cookie = text.partition(b";")[0].partition(b"=")[2] or None
+        if cookie is not None and cookie in self.given:
+            assert self.living(cookie) is request.kept, "somebody else's cookie"
+            cookie = None  # only caught up with a renewal
+        given = self.ended(request, now, failed, cookie, removed)
+        assert (given is None) == (cookie is None), "a cookie without a session"
+        return multiple(given) if given else multiple()
+
+    def ended(
+        self,
+        request: Running,
+        now: dict[str, Any],
+        failed: bool,
+        cookie: bytes | None,
+        removed: bool,
+    ) -> bytes | None:
+        kept, seen = request.kept, request.seen
+        if kept is None:
+            return self.begin(now, cookie) if now and not failed else None
+        if request.destroyed or (request.cleared and not now):
+            kept.alive = False
+            goes_on = bool(now) and not failed
+            assert removed != goes_on
+            return self.begin(now, cookie) if goes_on else None
+        if failed:
+            return None
+        sets = {key: value for key, value in now.items() if seen.get(key, kept) != value}
+        dels = seen.keys() - now.keys()
+        own = {key: now[key] for key in request.assigned & now.keys()}
+        before, after = seen.get("user_id"), now.get("user_id")
+        if before != after:
+            data = {**kept.data, **sets} if kept.alive and not (before and after) else own
+            data = {key: value for key, value in data.items() if key not in dels or key in own}
+            was_alive, kept.alive = kept.alive, False
+            if after is None and not was_alive:
+                return None
+            return self.begin(data, cookie) if data else None
+        if not kept.alive:
+            return None
+        kept.data = {k: v for k, v in {**kept.data, **sets}.items() if k not in dels}
+        if not request.rotated:
+            return None
+        assert cookie is not None
+        self.leads_to = {c: other for c, other in self.leads_to.items() if other is not kept}
+        self.given.add(cookie)
+        self.leads_to[cookie] = kept
+        return cookie
+
+    # --- what happens besides
+
+    @rule(target=cookies, cookie=cookies)
+    def its_id_is_renewed(self, cookie: bytes) -> Any:
+        vault = self.sessions.vault
+        found = self.runner.run(vault.load(cookie))
+        kept = self.living(cookie)
+        assert isinstance(found, Found) == (kept is not None)
+        if not isinstance(found, Found) or kept is None:
+            return multiple()
+        renewed = self.runner.run(vault.renew(found, Changes(), {}, grace=True, login=False))
+        assert isinstance(renewed, Found)
+        assert renewed.session_id not in self.given
+        self.given.add(renewed.session_id)
+        self.leads_to[renewed.session_id] = kept
+        return renewed.session_id
+
+    @rule(subject=SUBJECTS)
+    def all_of_a_subject_are_revoked(self, subject: int) -> None:
+        alive = {id(k): k for k in self.leads_to.values() if k.alive}.values()
+        mine = [kept for kept in alive if kept.data.get("user_id") == subject]
+        assert self.runner.run(self.sessions.revoke_all(subject)) == len(mine)
+        for kept in mine:
+            kept.alive = False
+
+    @rule(cookie=cookies)
+    def it_expires(self, cookie: bytes) -> None:
+        found = self.runner.run(self.sessions.vault.load(cookie))
+        if isinstance(found, Found):
+            self.runner.run(self._forget([ids.record_key(found.session_id)]))
+            self.leads_to[cookie].alive = False
+            if found.record.subject_digest is not None:  # its entry goes with its own time
+                subject = str(self.leads_to[cookie].data["user_id"])
+                self.runner.run(self.sessions.revoke(subject, found.record.handle.decode()))
+
+    def teardown(self) -> None:
+        for cookie in self.given:
+            kept = self.living(cookie)
+            contents = self.visit(cookie).session.contents()
+            assert contents == (kept.data if kept else {}), "not what the model says"
+
+
+def test_overlapping_requests(redis_url: str) -> None:
+    with asyncio.Runner() as runner:
+        store = open_store(redis_url + "?deadline=5s")
+        runner.run(store.open())
+        sessions = Sessions(store=store, renew=None)
+        run_state_machine_as_test(
+            lambda: Overlapping(sessions, runner),  # type: ignore[arg-type]
+            settings=settings(
+                max_examples=100,
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        runner.run(store.aclose())

@@ -1,0 +1,106 @@
+"""Sessions of WebSockets: the cookie goes out with the accept, a revocation ends the socket."""
+
+import asyncio
+
+import pytest
+
+from tests.sessions.world import World, session_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_socket_reads_and_writes_its_session() -> None:
+    world = World()
+    browser = await world.logged_in(7)
+    async with browser.websocket("/live") as socket:
+        assert socket.answer == {"type": "websocket.accept", "subprotocol": None, "headers": ()}
+        socket.say({"heard": 1})
+        assert await socket.hear() == {"user_id": 7, "heard": 1}
+    assert await session_of(browser) == {"user_id": 7, "heard": 1}
+    assert world.kinds == ["login"]
+
+
+async def test_a_session_can_begin_with_the_accept() -> None:
+    world = World()
+    browser = world.browser()
+    async with browser.websocket("/live-new"):
+        assert browser.cookie is not None
+    assert await session_of(browser) == {"accepted": True}
+
+
+async def test_a_session_cannot_begin_later() -> None:
+    world = World()
+    browser = world.browser()
+
+    async def talk() -> None:
+        async with browser.websocket("/live") as socket:
+            socket.say({"heard": 1})
+            assert await socket.hear() == {"heard": 1}
+
+    with pytest.warns(RuntimeWarning, match="after the response had begun"):
+        await talk()
+    assert world.stored_keys() == []
+    assert world.kinds == ["late-change"]
+
+
+async def test_revocation_closes_the_socket() -> None:
+    world = World(websocket_check="10ms")
+    browser = await world.logged_in(7)
+    async with browser.websocket("/live") as socket:
+        socket.say({})
+        assert await socket.hear() == {"user_id": 7}
+        await world.sessions.revoke_all(7)
+        closed = await socket.next()
+    assert closed == {
+        "type": "websocket.close",
+        "code": 1008,
+        "reason": "the session has ended",
+    }
+    assert world.app.app.state.goodbyes == [1008]  # type: ignore[attr-defined]
+    assert await session_of(browser) == {}
+
+
+async def test_a_login_elsewhere_with_the_same_session_closes_it_too() -> None:
+    world = World(websocket_check="10ms")
+    browser = world.browser()
+    await browser.post("/update", {"a": 1})
+    async with browser.clone().websocket("/live") as socket:
+        await browser.post("/update", {"user_id": 7})
+        assert (await socket.next())["type"] == "websocket.close"
+
+
+async def test_a_renewal_elsewhere_does_not() -> None:
+    world = World(websocket_check="10ms", renew="10m", grace="20s")
+    browser = await world.logged_in(7)
+    async with browser.clone().websocket("/live") as socket:
+        world.clock.advance(600)
+        old = browser.cookie
+        await browser.get("/")
+        assert browser.cookie != old
+        while socket.from_app.empty():  # until the socket has found the new id
+            visit = socket.scope["cachemw.session_visit"]
+            if visit.found.session_id == browser.session_id:
+                break
+            await asyncio.sleep(0)
+        world.clock.advance(25)  # the grace is over
+        socket.say({"still": "here"})
+        assert (await socket.hear())["still"] == "here"
+    assert (await session_of(browser))["still"] == "here"
+
+
+async def test_an_outage_closes_nothing_but_refuses_new_sockets() -> None:
+    world = World(websocket_check="10ms")
+    browser = await world.logged_in(7)
+    async with browser.clone().websocket("/live") as socket:
+        await world.store.aclose()
+        socket.say({})
+        assert await socket.hear() == {"user_id": 7}
+        async with browser.websocket("/live-new") as refused:
+            assert refused.answer == {"type": "websocket.close", "code": 1013}
+        async with browser.websocket(
+            "/live-new", extensions={"websocket.http.response": {}}
+        ) as denied:
+            assert denied.answer["status"] == 503
+            assert (b"retry-after", b"5") in denied.answer["headers"]
+            await denied.next()
+        await world.store.open()
