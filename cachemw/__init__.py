@@ -6,7 +6,9 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.errors import CachemwError, ConfigurationError, StoreUnavailable
 from cachemw.install import CacheMW, install
 from cachemw.ratelimit.identity import client_ip, header, subject
+from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
+from cachemw.ratelimit.refusal import RateLimited
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.sessions.guards import fresh_login, required_session
 from cachemw.sessions.middleware import SessionMiddleware
@@ -22,10 +24,12 @@ __all__ = [
     "Cached",
     "CachemwError",
     "ConfigurationError",
+    "Limiter",
     "MemoryStore",
     "Purges",
     "RateLimit",
     "RateLimitMiddleware",
+    "RateLimited",
     "RedisStore",
     "Session",
     "SessionMiddleware",

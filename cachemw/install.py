@@ -9,7 +9,7 @@ which must not see a session's cookies; then sessions; then the app.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 from starlette.applications import Starlette
 
@@ -21,6 +21,7 @@ from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.sessions.middleware import SessionMiddleware
+from cachemw.sessions.options import SessionOptions
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores import Store, open_store
 
@@ -54,7 +55,7 @@ def install(
 
     `config` names a TOML or YAML file; `CACHEMW_*` variables win over it, and both over arguments.
     """
-    if not isinstance(app, Starlette):
+    if not isinstance(cast(object, app), Starlette):
         raise ConfigurationError(
             f"install() takes a Starlette or FastAPI app, not {type(app).__name__}; wrap any other "
             "ASGI app by hand: CacheMiddleware(app, store=..., routes={...})"
@@ -79,9 +80,7 @@ def install(
     return handle
 
 
-def _written(
-    store: Store | str | None, cache: Mapping[str, CachePolicy] | None
-) -> dict[str, Any]:
+def _written(store: Store | str | None, cache: Mapping[str, CachePolicy] | None) -> dict[str, Any]:
     written: dict[str, Any] = {"cache": dict(cache or {})}
     if isinstance(store, str):
         written["store"] = store
@@ -103,11 +102,11 @@ def _limits(written: Mapping[str, Any]) -> dict[str, list[RateLimit]]:
     """Limits from a file: a string, a list of strings, or a table of options with `limits`."""
     rules: dict[str, list[RateLimit]] = {}
     for pattern, value in written.items():
-        options = dict(value) if isinstance(value, Mapping) else {"limits": value}
-        texts = options.pop("limits", ())
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        options = {"limits": value} if not isinstance(value, dict) else cast(dict[str, Any], value)
+        texts = options.get("limits", ())
+        others = {name: given for name, given in options.items() if name != "limits"}
         try:
-            rules[pattern] = [RateLimit(*texts, **options)]
+            rules[pattern] = [RateLimit(*([texts] if isinstance(texts, str) else texts), **others)]
         except ConfigurationError as error:
             raise ConfigurationError(f"limits.{pattern!r}: {error}") from None
     return rules
@@ -118,4 +117,6 @@ def _sessions(given: Sessions | bool | None, written: Mapping[str, Any] | None) 
         if written:
             raise ConfigurationError("sessions are configured in code and in settings: choose one")
         return given
-    return Sessions(**(written or {})) if given or written is not None else None
+    if not given and written is None:
+        return None
+    return Sessions(**cast(SessionOptions, dict(written or {})))

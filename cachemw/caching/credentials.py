@@ -1,33 +1,46 @@
 """What in a request says who is asking, and what a fill for everybody must not see.
 
-Credentials are the fields that carry a secret or a name put there by a gateway, and all cookies
-that the policy does not name. A policy that varies by such a field or cookie has made it part of
-the key: it is no credential then.
+Credentials are the fields that carry a secret or a name put there by a gateway, all cookies that
+the policy does not name, and what a layer around the cache has found out: a user, a session, a
+client's certificate. A policy that varies by a field or cookie has made it part of the key: it is
+no credential then.
+
+What the app is to render for everybody, it is asked by nobody in particular: without credentials,
+from no address, and with one Host field, spelt as the key spells it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from starlette.authentication import AuthCredentials, UnauthenticatedUser
 
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.validation import unconditional
 from cachemw.messages import Header, Headers, lines_of, without
 
 CREDENTIALS = frozenset(
-    {b"authorization", b"proxy-authorization", b"x-api-key", b"api-key", b"apikey"}
-    | {b"x-auth-token", b"x-access-token", b"x-session-token", b"x-csrf-token", b"x-xsrf-token"}
-    | {b"remote-user", b"x-remote-user", b"x-forwarded-user", b"x-forwarded-email"}
-    | {b"x-forwarded-access-token", b"x-forwarded-preferred-username", b"x-forwarded-groups"}
-    | {b"x-amz-security-token", b"x-amzn-oidc-data", b"x-amzn-oidc-identity"}
-    | {
-        b"x-goog-authenticated-user-email",
-        b"x-goog-authenticated-user-id",
-        b"x-goog-iap-jwt-assertion",
-    }
-    | {b"cf-access-jwt-assertion", b"cf-access-authenticated-user-email"}
-    | {b"x-ms-client-principal", b"x-ms-client-principal-id", b"x-ms-client-principal-name"}
-    | {b"x-ssl-client-cert", b"x-client-cert", b"x-forwarded-client-cert"}
+    {b"authorization", b"proxy-authorization", b"dpop", b"token", b"private-token"}
+    | {b"x-api-key", b"api-key", b"apikey", b"x-apikey", b"x-api-token", b"x-api-secret"}
+    | {b"x-goog-api-key", b"x-functions-key", b"ocp-apim-subscription-key", b"x-access-key"}
+    | {b"x-auth", b"auth-token", b"x-auth-key", b"x-auth-token", b"x-auth-user", b"x-id-token"}
+    | {b"access-token", b"x-access-token", b"x-user-token", b"x-token", b"x-jwt-assertion"}
+    | {b"x-session", b"x-session-id", b"x-session-token", b"session-token"}
+    | {b"x-csrf-token", b"x-csrftoken", b"x-xsrf-token"}
+    | {b"remote-user", b"remote-name", b"remote-email", b"remote-groups", b"x-remote-user"}
+    | {b"x-user", b"x-user-id", b"x-user-email", b"x-userinfo", b"x-webauth-user"}
+    | {b"x-forwarded-user", b"x-forwarded-email", b"x-forwarded-groups"}
+    | {b"x-forwarded-access-token", b"x-forwarded-preferred-username"}
+    | {b"x-forwarded-client-cert", b"x-client-cert", b"x-client-dn", b"client-cert"}
+    | {b"ssl-client-cert", b"client-cert-chain", b"x-amz-security-token"}
+    | {b"x-goog-iap-jwt-assertion", b"x-serverless-authorization"}
 )
 """Fields that say who is asking."""
-CREDENTIAL_PREFIXES = (b"x-auth-request-",)
+CREDENTIAL_PREFIXES = (
+    *(b"x-auth-request-", b"x-authentik-", b"x-authenticated-", b"x-consumer-", b"x-credential-"),
+    *(b"x-amzn-oidc-", b"x-goog-authenticated-user-", b"cf-access-", b"tailscale-user-"),
+    *(b"x-ms-client-principal", b"x-ms-token-", b"x-pomerium-", b"x-vouch-", b"x-ssl-client-"),
+)
 
 UNKEYED = frozenset(
     {b"forwarded", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-protocol"}
@@ -38,6 +51,9 @@ UNKEYED = frozenset(
     | {b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-script-name"}
 )
 """Fields that frameworks turn into host, scheme, path or method, and that no key covers."""
+
+NOBODY = ("0.0.0.0", 0)
+"""From where a fill for everybody is asked for: an address that is nobody's."""
 
 _OF_A_BODY = frozenset(
     {b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"expect"}
@@ -60,10 +76,60 @@ def foreign_cookie_in(headers: Headers, policy: CachePolicy) -> bool:
 
 
 def cookies_named(headers: Headers, policy: CachePolicy) -> list[bytes]:
-    """The pairs of the cookies that the policy names, in the client's order."""
+    """The pairs of the cookies that the policy names, sorted by name.
+
+    Of one that is repeated the client's order stays, since the app may take the first or the last.
+    """
     names = policy.cookie_names
     lines = lines_of(headers, b"cookie") if names else []
-    return [pair for line in lines for pair in _pairs(line) if _name(pair) in names]
+    return sorted((p for line in lines for p in _pairs(line) if _name(p) in names), key=_name)
+
+
+def credentials_of(headers: Headers, policy: CachePolicy) -> bytes:
+    """Who is asking when no `identity` says it: a digest of every credential, in order."""
+    digest = blake2b(digest_size=16)
+    for name, value in headers:
+        if name == b"cookie" or _is_credential(name, policy):
+            for part in (name, value):
+                digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.digest()
+
+
+def has_credentials(headers: Headers, policy: CachePolicy) -> bool:
+    return credential_in(headers, policy) or foreign_cookie_in(headers, policy)
+
+
+def is_known_from_outside(scope: Mapping[str, Any]) -> bool:
+    """Whether a layer around the cache knows who is asking, by whatever means.
+
+    A user who is not even a user object is taken for somebody.
+    """
+    user = scope.get("user")
+    has_user = user is not None and bool(getattr(user, "is_authenticated", True))
+    extensions: Mapping[str, Any] = scope.get("extensions") or {}
+    tls: Mapping[str, Any] = extensions.get("tls") or {}
+    return has_user or bool(tls.get("client_cert_chain") or tls.get("client_cert_name"))
+
+
+def keeps_users_apart(policy: CachePolicy) -> bool:
+    """Whether the app may see who is asking: each has an entry, or a guard decides on each hit."""
+    return policy.credentials in ("identity", "shared")
+
+
+def scope_for_everybody(scope: Mapping[str, Any], policy: CachePolicy) -> dict[str, Any]:
+    """What stands in the place of an outer layer's knowledge, for a fill: nobody is asking."""
+    if keeps_users_apart(policy):
+        return dict(scope)
+    plain = {name: value for name, value in scope.items() if name != "session"}
+    if "user" in plain:
+        plain["user"] = UnauthenticatedUser()
+    if "auth" in plain:
+        plain["auth"] = AuthCredentials()
+    if not policy.identities:  # one of them may well be about the address
+        plain["client"] = NOBODY
+    extensions: Mapping[str, Any] = scope.get("extensions") or {}
+    plain["extensions"] = {name: value for name, value in extensions.items() if name != "tls"}
+    return plain
 
 
 def for_everybody(headers: Headers, policy: CachePolicy, *, keeps_body: bool) -> Headers:
@@ -71,12 +137,14 @@ def for_everybody(headers: Headers, policy: CachePolicy, *, keeps_body: bool) ->
 
     Where the policy keeps users apart, or lets the app see who asks, their credentials stay.
     """
+    named = {name.encode() for name in policy.header_names}
     kept: Iterable[Header] = unconditional(headers)
-    kept = without(kept, UNKEYED - {name.encode() for name in policy.header_names})
+    kept = [pair for pair in kept if _plain(pair[0]) not in UNKEYED or pair[0] in named]
     if not keeps_body:
         kept = without(kept, _OF_A_BODY)
-    if policy.credentials in ("identity", "shared"):
-        return tuple(kept)
+    kept = _with_one_host(kept)
+    if keeps_users_apart(policy):
+        return kept
     cookies = cookies_named(headers, policy)
     plain = tuple(
         (name, value)
@@ -86,10 +154,26 @@ def for_everybody(headers: Headers, policy: CachePolicy, *, keeps_body: bool) ->
     return (*plain, (b"cookie", b"; ".join(cookies))) if cookies else plain
 
 
+def _with_one_host(headers: Iterable[Header]) -> Headers:
+    """Of several Host fields the first, which is the one in the key, and in its spelling."""
+    plain = tuple(headers)
+    hosts = lines_of(plain, b"host")
+    if len(hosts) == 1 and hosts[0] == hosts[0].lower():
+        return plain
+    rest = without(plain, frozenset({b"host"}))
+    return ((b"host", hosts[0].lower()), *rest) if hosts else rest
+
+
 def _is_credential(name: bytes, policy: CachePolicy) -> bool:
-    if name not in CREDENTIALS and not name.startswith(CREDENTIAL_PREFIXES):
+    plain = _plain(name)
+    if plain not in CREDENTIALS and not plain.startswith(CREDENTIAL_PREFIXES):
         return False
     return name.decode("latin-1") not in policy.header_names
+
+
+def _plain(name: bytes) -> bytes:
+    """The name as CGI and WSGI see it, where `X_User` and `X-User` are one field."""
+    return name.replace(b"_", b"-") if b"_" in name else name
 
 
 def _pairs(line: bytes) -> list[bytes]:

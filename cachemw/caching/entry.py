@@ -62,6 +62,8 @@ class EntryHeader(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     """How long the app needed for it."""
     has_own_etag: bool
     """Whether the app can be asked about its ETag; ours means nothing to it."""
+    has_own_lifetime: bool = True
+    """Whether Cache-Control is the app's; ours is meant for clients, and says nothing to us."""
 
 
 @dataclass(frozen=True)

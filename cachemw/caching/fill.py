@@ -49,6 +49,9 @@ logger = logging.getLogger("cachemw.cache")
 ETAG_PATIENCE = 0.005  # seconds that the head of a response with a length waits for its body
 SESSION_USED = "cachemw.session_used"
 
+_BODIES = frozenset(
+    {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
+)
 _TOLD = frozenset({b"cache-control", b"expires"})
 _HIDDEN = _TOLD | {b"pragma", OUR_TARGET}
 
@@ -142,9 +145,12 @@ class Fill:
         self._must_ask_again = False
         self._app_has_etag = False
         self._turned_direct = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
+        self._renewal: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.Task[None] | None = None  # held, or it might be collected
+        self.was_kept = False
 
     def __repr__(self) -> str:
         return f"<Fill {self.resource.primary!r} {self.outcome!r} {self.flow.size} bytes>"
@@ -160,7 +166,7 @@ class Fill:
     def can_be_joined(self) -> bool:
         """Whether somebody who comes now still gets all of it."""
         is_shared = not self._turned_direct.is_set() and self.flow.is_gathering
-        is_over = self._is_discarding or self.flow.ended or self._task is None or self._task.done()
+        is_over = self._is_discarding or self.flow.ended or self.task is None or self.task.done()
         is_ours = self.outcome.get_loop() is asyncio.get_running_loop()
         return is_ours and is_shared and not is_over and not self._has_failed
 
@@ -203,22 +209,21 @@ class Fill:
         return self.flow.join()
 
     def _deserted(self) -> None:
-        task = self._task
+        task = self.task
         if task is None or task.done() or self.flow.ended or self._timer is not None:
             return
         patience = self.resource.policy.timeout
         self._timer = asyncio.get_running_loop().call_later(patience, self._expire)
 
     def _expire(self) -> None:
-        if self._task is not None and not self.flow.ended:
+        if self.task is not None and not self.flow.ended:
             self._is_late = True
-            self._task.cancel()
+            self.task.cancel()
 
     # --- the run
 
     async def run(self, acquire: Acquire) -> None:
         """Make the response, under a lease that `acquire` gets."""
-        self._task = asyncio.current_task()
         if not self.flow.readers:
             self._deserted()
         try:
@@ -238,22 +243,20 @@ class Fill:
             self._fail(error)
             raise
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
-            await self._give_back(None)
+            for handle in (self._timer, self._renewal):
+                if handle is not None:
+                    handle.cancel()
+            await self._settled(self._give_back(None))
 
     async def _make(self, acquired: Lease | Reason) -> None:
         if isinstance(acquired, Lease):
             self.lease, self._began_at = acquired, acquired.born
         else:
             self.unkept, self._began_at = acquired, self._store.now()
-        renewing = self._keep_renewing()
-        try:
-            await self._app(self.scope, self._receive_for_app, self._send_from_app)
-            if self._must_ask_again:
-                await self._ask_again()
-        finally:
-            renewing.cancel()
+        self._renew_later()
+        await self._app(self.scope, self._receive_for_app, self._send_from_app)
+        if self._must_ask_again:
+            await self._ask_again()
         if self._head is None or not (self.flow.ended or self._is_discarding):
             raise Broken("the app returned before its response was complete")
 
@@ -265,18 +268,20 @@ class Fill:
         self.scope["headers"] = list(without(self.scope["headers"], CONDITIONAL))
         await self._app(self.scope, self._receive_for_app, self._send_from_app)
 
-    def _keep_renewing(self) -> asyncio.TimerHandle:
-        """Renew the lease as long as the app takes. The handle is that of the next time."""
+    def _renew_later(self) -> None:
+        """Renew the lease as long as the app takes."""
         loop = asyncio.get_running_loop()
-        chain: list[asyncio.TimerHandle] = []
+        if self.lease is not None:
+            self._renewal = loop.call_later(RENEW_AFTER, self._renew)
 
-        def renew() -> None:
+    def _renew(self) -> None:
+        async def renew() -> None:
             if self.lease is not None:
-                loop.create_task(self._renew())
-                chain[0] = loop.call_later(RENEW_AFTER, renew)
+                with contextlib.suppress(StoreUnavailable):
+                    await self._keeper.renew(self.resource, self.lease)
+                self._renew_later()
 
-        chain.append(loop.call_later(RENEW_AFTER, renew))
-        return _Latest(chain)
+        self._renewing = asyncio.get_running_loop().create_task(renew())
 
     def _fail(self, error: BaseException) -> None:
         self.flow.break_off(error)
@@ -291,3 +296,216 @@ class Fill:
         else:
             self.outcome.set_exception(error)
             self.outcome.exception()  # perhaps nobody is there to ask for it
+
+    async def _receive_for_app(self) -> Message:
+        """The request's body, and then nothing: whether a client leaves concerns only a response
+        that is its own."""
+        body, self._request_body = self._request_body, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._turned_direct.wait()
+        return await self._receive()
+
+    async def _send_from_app(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            await self._begin(message)
+        elif self._is_discarding:
+            return
+        elif not isinstance(self._verdict, Keep):
+            await self._pass_on(message)
+        elif kind == "http.response.body":
+            await self._take(message.get("body", b""), message.get("more_body", False))
+        elif not self.outcome.done():
+            # A body that does not come in chunks.
+            await self._turn_direct(Reason.STREAM)
+            await self._pass_on(message)
+
+    # --- the response begins
+
+    async def _begin(self, message: Message) -> None:
+        self._received = self._store.now()
+        self._start = message
+        self._head = head = response_head(message)
+        self._app_has_etag = etag_of(head.headers) is not None
+        stale = self._validating
+        if stale is not None and head.status == 304:
+            self._is_discarding = True
+            self._must_ask_again = not to_freshen([stale.header.headers], head.headers)
+            if not self._must_ask_again:
+                await self._confirm(stale, head)
+        elif stale is not None and head.status in ERROR_STATUSES and self._may_stand_in():
+            self._is_discarding = True
+            self._decide(Instead(stale, Reason.STALE_IF_ERROR, is_stale=True))
+        else:
+            self._verdict = verdict = self._judge(head)
+            if isinstance(verdict, Keep):
+                self._expect_body(verdict)
+            else:
+                await self._turn_direct(verdict.reason)
+
+    def _judge(self, head: ResponseHead) -> Verdict:
+        if self._start.get("trailers", False):
+            return Refuse(Reason.STREAM)
+        resource, session = self.resource, self.scope.get("session")
+        used_session = self.scope.get(SESSION_USED) or getattr(session, "accessed", False)
+        return judge(
+            replace(resource.request, headers=tuple(self.scope["headers"])),
+            head,
+            resource.policy,
+            Wishes(self._notes.ttl, self._notes.skip is not None, bool(used_session)),
+            asked_at=self._began_at / 1e6,
+            received=self._received / 1e6,
+            lot=resource.lot,
+        )
+
+    def _expect_body(self, keep: Keep) -> None:
+        """Tell those who wait, unless the whole body follows at once and gives the head an ETag.
+
+        An app that has it ready sends it before anything else can run, or, where layers hand it on
+        through queues, soon. One that streams is not waited for.
+        """
+        self._note_fields(keep)
+        loop = asyncio.get_running_loop()
+        if first_of(keep.headers, b"content-length") is None:
+            loop.call_soon(self._broadcast)
+        else:
+            loop.call_later(ETAG_PATIENCE, self._broadcast)
+
+    def _note_fields(self, keep: Keep) -> None:
+        """What selects this response, together with what is known to select others of its URL."""
+        fields = self.resource.fields(keep.fields)
+        self.fields = tuple(sorted({*fields, *self._shelf.fields(self.resource)}))
+        self._shelf.learn(self.resource, self.fields)
+
+    async def _turn_direct(self, reason: Reason) -> None:
+        """Leave the response to the one who asked first."""
+        assert self._head is not None
+        self._verdict = Refuse(reason)
+        # Begun before anything is sent, so that whoever comes now does not wait for this one. An
+        # error says nothing about the next response.
+        told = None if self._head.status >= 500 else reason
+        released = self._give_back(told)
+        self._decide(Direct(reason))
+        self._turned_direct.set()
+        await self._pass_on(self._start)
+        await self._settled(released)
+
+    async def _pass_on(self, message: Message) -> None:
+        reason = self._verdict.reason if isinstance(self._verdict, Refuse) else Reason.STREAM
+        if message["type"] in _BODIES:
+            self.flow.ended = not message.get("more_body", False)
+        if self._send_first is not None:
+            await self._send_first(message, reason)
+
+    def _broadcast(self) -> None:
+        if not self.outcome.done() and isinstance(self._verdict, Keep) and self._head is not None:
+            tags, head = self._tags(self._verdict), self._head
+            self._decide(Broadcast(head.status, head.headers, self._verdict, tags, self.unkept))
+
+    def _tags(self, keep: Keep) -> tuple[bytes, ...]:
+        groups = [tag_bytes(group) for group in sorted(groups_of(keep.headers))]
+        return all_tags([self.resource.tags, self._notes.tags, groups])
+
+    def _decide(self, outcome: Outcome) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    # --- the body
+
+    async def _take(self, chunk: bytes, more: bool) -> None:
+        flow, most = self.flow, self.resource.policy.max_body
+        if flow.is_gathering and flow.size + len(chunk) > most:
+            self.unkept = Reason.TOO_LARGE
+            released = self._give_back(Reason.TOO_LARGE)
+            self._broadcast()
+            flow.let_pass()
+            await self._settled(released)
+        elif not more and flow.is_gathering:
+            body = flow.gathered + chunk if flow.size else chunk
+            self._add_etag(body)
+            await self._store_entry(body)
+        self._broadcast()
+        await flow.write(chunk, more=more)
+
+    def _add_etag(self, body: bytes) -> None:
+        """Give the response an ETag, if the app gave none."""
+        assert isinstance(self._verdict, Keep)
+        assert self._head is not None
+        headers = self._verdict.headers
+        wanted = self.resource.policy.etag and self._head.status == 200
+        if not wanted or first_of(headers, b"etag") is not None:
+            return
+        coding = first_of(headers, b"content-encoding") or b""
+        tag = b"etag", generate_etag(sha256(body).digest(), coding)
+        self._verdict = replace(self._verdict, headers=(*headers, tag))
+        self._head = replace(self._head, headers=(*self._head.headers, tag))
+
+    async def _store_entry(self, body: bytes) -> None:
+        keep = self._verdict
+        if not isinstance(keep, Keep) or self._head is None:
+            return
+        stated = first_of(keep.headers, b"content-length")
+        if stated is not None and stated != b"%d" % len(body):
+            self.unkept = Reason.INCOMPLETE  # §3.3, whatever the app thinks
+        else:
+            await self._keep(keep, self._head.status, body, self._tags(keep), self._app_has_etag)
+
+    async def _keep(
+        self, keep: Keep, status: int, body: bytes, tags: tuple[bytes, ...], has_own_etag: bool
+    ) -> Entry:
+        """The entry, stored if there is a lease for it."""
+        header = entry_header(
+            keep,
+            status,
+            born=self._began_at,
+            received=self._received,
+            tags=tags,
+            took=(self._received - self._began_at) / 1e6,
+            has_own_etag=has_own_etag,
+        )
+        entry = Entry(header, body)
+        lease, self.lease = self.lease, None
+        if lease is None:
+            return entry
+        try:
+            reason = await self._keeper.keep(self.resource, lease, entry, self.fields, keep.usable)
+        except StoreUnavailable as error:
+            logger.debug("not stored: %s", error)
+            reason = Reason.STORE_UNAVAILABLE
+        self.unkept, self.was_kept = reason, reason is None
+        if reason is None:
+            self._shelf.learn(self.resource, self.fields, tags)
+        return entry
+
+    def _give_back(self, reason: Reason | None) -> Awaitable[object] | None:
+        """End the lease without an entry. Begun at the call."""
+        lease, self.lease = self.lease, None
+        if lease is None:
+            return None
+        variant = self.resource.variant(self.fields)
+        return self._keeper.give_back(self.resource, lease, variant, reason)
+
+    async def _settled(self, released: Awaitable[object] | None) -> None:
+        try:
+            if released is not None:
+                await released
+        except StoreUnavailable as error:
+            logger.debug("lease not given back: %s", error)
+
+    # --- confirmed by the app
+
+    async def _confirm(self, stale: Entry, head: ResponseHead) -> None:
+        """§4.3.4: a 304 freshens the entry that it speaks of."""
+        headers = freshened(stale.header.headers, head.headers, effective(head.headers))
+        verdict = self._judge(ResponseHead(stale.header.status, headers))
+        if isinstance(verdict, Refuse):
+            self._decide(Instead(stale, Reason.NOT_MODIFIED))
+            return
+        asked, received = self._began_at / 1e6, self._received / 1e6
+        age = initial_age(head.headers, asked=asked, received=received)
+        self._note_fields(verdict)
+        tags = all_tags([stale.header.tags, self._tags(verdict)])
+        keep, status = replace(verdict, initial_age=age), stale.header.status
+        entry = await self._keep(keep, status, stale.body, tags, stale.header.has_own_etag)
+        self._decide(Instead(entry, Reason.NOT_MODIFIED))

@@ -7,20 +7,18 @@ import asyncio
 import contextvars
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable
 
-from cachemw.caching.fill import Fill, Instead
+from cachemw.caching.fill import Acquire, Fill, Instead
 from cachemw.caching.keeper import Lease
 from cachemw.caching.reasons import Reason
+from cachemw.caching.resource import Resource
 
 logger = logging.getLogger("cachemw.cache")
 
-REST_AFTER_FAILURE = 2.0  # seconds until an app that failed is asked again
-REST_AFTER_LEAVING = 0.5  # seconds until we look again whether another worker is done
+REST_AFTER_FAILURE = 2_000_000  # microseconds until an app that failed is asked again
+REST_AFTER_LEAVING = 500_000  # microseconds until we look again whether another worker is done
 RESTING = 4096
-
-Acquire: TypeAlias = Callable[[], Awaitable[Lease | Instead | Reason]]
 
 
 class RefreshAbandoned(Exception):
@@ -30,38 +28,34 @@ class RefreshAbandoned(Exception):
 class Flights:
     """What is being made just now."""
 
-    def __init__(self) -> None:
-        self._fills: dict[tuple[bytes, bytes], Fill] = {}
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self._fills: dict[bytes, list[Fill]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._resting: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
+        self._resting: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
         self.refreshed = 0
         self.failed = 0
 
-    def of(self, primary: bytes, variant: bytes) -> Fill | None:
-        """The fill under way for a key."""
-        return self._fills.get((primary, variant))
+    def of(self, resource: Resource, others_than: Iterable[Fill] = ()) -> Fill | None:
+        """The fill under way that makes what a request asks for."""
+        for fill in self._fills.get(resource.primary, ()):
+            if fill.can_be_joined and fill.is_for(resource) and fill not in others_than:
+                return fill
+        return None
 
-    def may_refresh(self, primary: bytes, variant: bytes) -> bool:
-        """Whether nobody here is making this key, nor has just failed or been too late to."""
-        key = (primary, variant)
-        if key in self._fills:
-            return False
-        return self._resting.get(key, 0.0) <= asyncio.get_running_loop().time()
-
-    def start(
-        self, fill: Fill, variant: bytes, acquire: Acquire, *, is_shared: bool
-    ) -> asyncio.Task[None]:
+    def start(self, fill: Fill, acquire: Acquire, *, is_shared: bool) -> asyncio.Task[None]:
         """Begin a fill on behalf of a request, which others may join while it runs."""
         task = asyncio.get_running_loop().create_task(fill.run(acquire))
-        self._hold(task)
-        if is_shared:
-            key = (fill.resource.primary, variant)
-            self._fills[key] = fill
-            task.add_done_callback(lambda _: self._land(key, fill))
+        self._hold(task, fill, is_shared)
         task.add_done_callback(_retrieve)
         return task
 
-    def start_refresh(self, fill: Fill, variant: bytes, acquire: Acquire, patience: float) -> None:
+    def may_refresh(self, resource: Resource, variant: bytes) -> bool:
+        """Whether nobody here is making this key, nor has just failed or been too late to."""
+        rests_until = self._resting.get((resource.primary, variant), 0)
+        return rests_until <= self._now() and self.of(resource) is None
+
+    def start_refresh(self, fill: Fill, variant: bytes, acquire: Acquire) -> None:
         """Begin a fill on nobody's behalf. Its failure is counted and logged, and that is all."""
         key = (fill.resource.primary, variant)
 
@@ -73,48 +67,62 @@ class Flights:
 
         async def refresh() -> None:
             try:
-                async with asyncio.timeout(patience):
-                    await fill.run(acquire_or_leave)
-                self.refreshed += 1
+                await fill.run(acquire_or_leave)
             except RefreshAbandoned:
                 self._rest(key, REST_AFTER_LEAVING)
             except Exception:
-                self.failed += 1
-                self._rest(key, REST_AFTER_FAILURE)
+                self._fail(key)
                 logger.warning("a refresh failed; what is stored stays", exc_info=True)
+            else:
+                if fill.was_kept:
+                    self.refreshed += 1
+                elif fill.has_begun:
+                    self._fail(key)
+                    logger.info("a refresh of %s brought nothing to keep", fill)
 
         # A context of its own: it is no part of the request that set it off.
         loop = asyncio.get_running_loop()
-        task = loop.create_task(refresh(), context=contextvars.Context())
-        self._hold(task)
-        self._fills[key] = fill
-        task.add_done_callback(lambda _: self._land(key, fill))
+        self._hold(loop.create_task(refresh(), context=contextvars.Context()), fill, True)
 
     async def drain(self, patience: float) -> None:
-        """Give what is under way time to end, then end it."""
-        if not self._tasks:
+        """Give what is under way in this event loop time to end, then end it."""
+        loop = asyncio.get_running_loop()
+        tasks = {task for task in self._tasks if task.get_loop() is loop}
+        if not tasks:
             return
-        _, late = await asyncio.wait(self._tasks, timeout=patience)
+        _, late = await asyncio.wait(tasks, timeout=patience)
         for task in late:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=1.0)
 
-    def _rest(self, key: tuple[bytes, bytes], seconds: float) -> None:
-        self._resting[key] = asyncio.get_running_loop().time() + seconds
+    def _fail(self, key: tuple[bytes, bytes]) -> None:
+        self.failed += 1
+        self._rest(key, REST_AFTER_FAILURE)
+
+    def _rest(self, key: tuple[bytes, bytes], span: int) -> None:
+        self._resting[key] = self._now() + span
+        self._resting.move_to_end(key)
         if len(self._resting) > RESTING:
             self._resting.popitem(last=False)
 
-    def _hold(self, task: asyncio.Task[None]) -> None:
+    def _hold(self, task: asyncio.Task[None], fill: Fill, is_shared: bool) -> None:
+        fill.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if is_shared:
+            self._fills.setdefault(fill.resource.primary, []).append(fill)
+            task.add_done_callback(lambda _: self._land(fill))
 
-    def _land(self, key: tuple[bytes, bytes], fill: Fill) -> None:
-        if self._fills.get(key) is fill:
-            del self._fills[key]
+    def _land(self, fill: Fill) -> None:
+        fills = self._fills.get(fill.resource.primary, [])
+        if fill in fills:
+            fills.remove(fill)
+        if not fills:
+            self._fills.pop(fill.resource.primary, None)
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
-    """The request that leads a fill hears of its failure; if it has left, nobody needs to."""
-    if not task.cancelled():
-        task.exception()
+    """The requests that wait for a fill hear of its failure; if they have left, the log does."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.debug("a fill failed", exc_info=error)

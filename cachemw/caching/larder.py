@@ -91,17 +91,12 @@ class Larder:
 
     # --- making a value that is missing
 
-    async def lease(self, key: str, lives: float) -> tuple[bytes, int] | None:
-        """A token with the instant at which making begins, None when somebody else is at it."""
+    def lease(self, key: str, lives: float) -> Awaitable[tuple[bytes, int] | None]:
+        """A token with the instant at which making begins, None when somebody else is at it. One
+        trip, begun at the call."""
         token = secrets.token_hex(8).encode()
         args = (_LEASE, token, b"%d" % (lives * 1000))
-        taken = self.store.run(LEASE, (holders_key(key),), args)
-        asked = self.store.time()
-        try:
-            is_mine = await taken
-        finally:
-            born = await asked
-        return (token, born) if is_mine == 1 else None
+        return _leased(token, self.store.run(LEASE, (holders_key(key),), args), self.store.time())
 
     async def keep(self, key: str, token: bytes, entry: DataEntry) -> bool:
         """Keep a value under a lease. False when the lease has ended meanwhile."""
@@ -208,6 +203,16 @@ class Larder:
         for (_, tags), answer in zip(groups, await together(runs), strict=True):
             before.update(zip(tags, cast(list[bytes], answer), strict=True))
         return before
+
+
+async def _leased(
+    token: bytes, taken: Awaitable[Reply], time: Awaitable[int]
+) -> tuple[bytes, int] | None:
+    try:
+        is_mine = await taken
+    finally:
+        born = await time
+    return (token, born) if is_mine == 1 else None
 
 
 def _read(stored: bytes | None) -> DataEntry | DataRefusal | None:

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, cast, get_type_hints
-from urllib.parse import quote
 
 import msgspec
 
@@ -48,7 +47,7 @@ class Naming:
         except ConfigurationError as error:
             raise ConfigurationError(
                 f"{self.name} has an argument that names nothing: {error}; "
-                "say what counts with key='user:{{user_id}}'"
+                "say what counts with key='user:{user_id}'"
             ) from None
         digest = blake2b(_encode(material), digest_size=16).hexdigest()
         return f"{self.name}:{digest}"
@@ -117,12 +116,8 @@ def _distinct_text(template: TagTemplate, inputs: TagInputs) -> str:
         else:
             ends = "%" + cast(str, parts[at + 1])
             value = part.fill(inputs)
-            texts.append("".join(_escaped(c) if c in ends else c for c in value))
+            texts.append("".join(f"%{ord(c):X};" if c in ends else c for c in value))
     return "".join(texts)
-
-
-def _escaped(char: str) -> str:
-    return quote(char, safe="") if not (char.isalnum() or char in "_.-~") else f"%{ord(char):02X}"
 
 
 def _demand_gaps(template: TagTemplate) -> None:

@@ -32,6 +32,7 @@ class Reason(StrEnum):
 
     # The response is not one the cache keeps.
     STATUS = "status", "the status is not cacheable without an explicit lifetime"
+    ERROR = "error", "the status is an error that no policy names, and may be this client's doing"
     PER_REQUEST = "per-request", "the status answers this one request, not the resource"
     PARTIAL = "partial", "the response is a part of the resource only"
     NO_STORE = "no-store", "the response says no-store"

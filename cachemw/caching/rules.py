@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import TypeAlias
 
-from cachemw.caching.cache_control import CacheControl, effective
-from cachemw.caching.credentials import credential_in, foreign_cookie_in
+from cachemw.caching.cache_control import CacheControl, effective, requested
+from cachemw.caching.credentials import credential_in, foreign_cookie_in, has_credentials
 from cachemw.caching.entry import Entry, EntryHeader
-from cachemw.caching.etags import etag_of
 from cachemw.caching.freshness import (
     Lifetime,
     Source,
@@ -29,11 +28,24 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.status import Forward
 from cachemw.caching.storing import is_worth_storing, may_store, stored_headers
+from cachemw.caching.validation import conditional_headers
 from cachemw.caching.vary import selecting_fields
 from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, without
 
 POLICY_STATUSES = frozenset({200, 203, 204, 300, 301, 308})
 """What a policy's plain `ttl` applies to; other statuses need `ttl_by_status` or the origin."""
+
+HANDLER_STATUSES = POLICY_STATUSES | {404, 410}
+"""What a handler's own `cache.ttl()` applies to: not to an error that was raised after it."""
+
+ORIGIN_STATUSES = frozenset({404, 405, 410, 414, 451})
+"""The errors that the origin's headers alone can have kept.
+
+Any other may be the answer to something in the request that no key covers, such as an oversized or
+malformed field, and a client that provokes it must not choose what the others get. So an app that
+puts `max-age` on whatever it sends does not have its errors kept, unless `ttl_by_status` names
+them.
+"""
 
 KEPT_FOR_VALIDATION = 3600.0
 """How long a response is kept that may be used only after the app has confirmed it."""
@@ -44,8 +56,18 @@ _ENDLESS_TYPES = (b"text/event-stream", b"multipart/x-mixed-replace", b"applicat
 # --- before the store
 
 
-def admit(request: RequestHead, policy: CachePolicy) -> Reason | None:
-    """Why this request passes the cache by, None when it does not."""
+def admit(
+    request: RequestHead,
+    policy: CachePolicy,
+    *,
+    is_known: bool = False,
+    has_session: bool = False,
+) -> Reason | None:
+    """Why this request passes the cache by, None when it does not.
+
+    `is_known` says that a layer around the cache knows who is asking, `has_session` that one has
+    read a session.
+    """
     if request.method not in policy.methods:
         return Reason.METHOD
     for name, _ in request.headers:
@@ -54,10 +76,19 @@ def admit(request: RequestHead, policy: CachePolicy) -> Reason | None:
             return Reason.PRECONDITION
         if name == b"upgrade":
             return Reason.UPGRADE
+    if policy.obey_client and requested(request.headers).no_store:
+        return Reason.REQUEST_NO_STORE
+    if policy.credentials == "identity":
+        # Without a function, those who ask are told apart by what they send. He sends nothing.
+        is_unkeyed = is_known and policy.identity is None
+        alike = is_unkeyed and not has_credentials(request.headers, policy)
+        return Reason.AUTHORIZATION if alike else None
     if policy.credentials != "bypass":
         return None
-    if credential_in(request.headers, policy):
+    if is_known or credential_in(request.headers, policy):
         return Reason.AUTHORIZATION
+    if has_session:
+        return Reason.SESSION
     return Reason.COOKIE if foreign_cookie_in(request.headers, policy) else None
 
 
@@ -179,6 +210,8 @@ class Keep:
     initial_age: float
     fields: tuple[bytes, ...]
     """The request fields that select it."""
+    tells_clients: bool = False
+    """Whether its Cache-Control is ours, for clients, and not the app's."""
 
     @property
     def usable(self) -> float:
@@ -223,6 +256,9 @@ def judge(
         return Refuse(Reason.SKIPPED)
     if _never_ends(response.headers):
         return Refuse(Reason.STREAM)
+    is_named = any(status == response.status for status, _ in policy.ttl_by_status)
+    if response.status >= 400 and response.status not in ORIGIN_STATUSES and not is_named:
+        return Refuse(Reason.ERROR)
     given = _given(response, policy, wishes)
     cc = effective(response.headers)
     if policy.force and given is not None:
@@ -246,9 +282,10 @@ def judge(
     worthless = not is_worth_storing(response, lifetime)
     if worthless or (lifetime.usable <= 0 and not asks_for_validation):
         return Refuse(Reason.NO_LIFETIME)
-    headers = _for_clients(stored_headers(response.headers, cc), policy, cc)
+    own = stored_headers(response.headers, cc)
+    headers = _for_clients(own, policy)
     age = initial_age(response.headers, asked=asked_at, received=received)
-    keep = Keep(headers, lifetime, age, selecting_fields(response.headers))
+    keep = Keep(headers, lifetime, age, selecting_fields(response.headers), headers is not own)
     return keep if keep.usable > 0 else Refuse(Reason.NO_LIFETIME)
 
 
@@ -278,17 +315,16 @@ def entry_header(
         tags=tags,
         took=took,
         has_own_etag=has_own_etag,
+        has_own_lifetime=not keep.tells_clients,
     )
 
 
 def _given(response: ResponseHead, policy: CachePolicy, wishes: Wishes) -> float | None:
     """The lifetime that the handler or the policy gives, in this order."""
-    if wishes.ttl is not None:
-        return wishes.ttl
     named = any(status == response.status for status, _ in policy.ttl_by_status)
-    if named or response.status in POLICY_STATUSES:
-        return policy.lifetime(response)
-    return None
+    if wishes.ttl is not None and (named or response.status in HANDLER_STATUSES):
+        return wishes.ttl
+    return policy.lifetime(response) if named or response.status in POLICY_STATUSES else None
 
 
 def _overruled(cc: CacheControl) -> CacheControl:
@@ -327,7 +363,7 @@ def _lifetime(
     return lifetime
 
 
-def _for_clients(headers: Headers, policy: CachePolicy, cc: CacheControl) -> Headers:
+def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
     """What clients are told about keeping a response: by the origin if it spoke, else by us.
 
     A browser's copy cannot be purged. So where only the policy made the response cacheable, it is
@@ -349,8 +385,23 @@ def _never_ends(headers: Headers) -> bool:
     return kind.startswith(_ENDLESS_TYPES) or first_of(headers, b"incremental") == b"?1"
 
 
+def questions_about(entry: Entry) -> Headers:
+    """The fields that ask the app whether an entry is still good; none if it could not know.
+
+    An ETag that we have made means nothing to it.
+    """
+    headers = entry.header.headers
+    known = headers if entry.header.has_own_etag else without(headers, frozenset({b"etag"}))
+    return conditional_headers(known)
+
+
+def said_by_the_app(entry: Entry) -> Headers:
+    """The fields of an entry without what we have told clients about keeping it."""
+    headers = entry.header.headers
+    own = entry.header.has_own_lifetime
+    return headers if own else without(headers, frozenset({b"cache-control"}))
+
+
 def can_be_asked_about(entry: Entry) -> bool:
     """Whether the app may know whether an entry is still good: by a validator of its own."""
-    headers = entry.header.headers
-    has_tag = entry.header.has_own_etag and etag_of(headers) is not None
-    return has_tag or first_of(headers, b"last-modified") is not None
+    return bool(questions_about(entry))

@@ -13,7 +13,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 from cachemw.durations import DurationLike, seconds
@@ -60,7 +60,8 @@ class RedisStore(Store):
         self._breaker = breaker
         self._topologies: dict[asyncio.AbstractEventLoop, Topology] = {}
         self._last: tuple[asyncio.AbstractEventLoop, Topology] | None = None
-        self._nonces = _nonces()
+        self._process = os.urandom(6).hex().encode()
+        self._numbers = itertools.count()
         self._clock = ServerClock()
         self._scripts: dict[Script, Wrapped] = {}
         self._recall = Recall()
@@ -169,7 +170,8 @@ class RedisStore(Store):
         if wrapped is None:
             wrapped = self._scripts[script] = Wrapped(script)
         prefix = self.prefix
-        return self._submit(Run(wrapped, [prefix + key for key in keys], args, next(self._nonces)))
+        nonce = b"%b-%x" % (self._process, next(self._numbers))
+        return self._submit(Run(wrapped, [prefix + key for key in keys], args, nonce))
 
     def _read_clock(self) -> "asyncio.Future[Reply]":
         sent = self._clock.asked = time.monotonic()
@@ -187,9 +189,10 @@ class RedisStore(Store):
             return self._last[1]
         topology = self._topologies.get(loop)
         if topology is None:
-            for other in [other for other in self._topologies if other.is_closed()]:
-                self._forget(other)
-            self._nonces = _nonces()  # anew after a fork, which brings a new loop
+            for other in list(self._topologies):
+                if other.is_closed():
+                    self._forget(other)
+            self._process = os.urandom(6).hex().encode()  # anew after a fork: that makes a new loop
             topology = self._topologies[loop] = self._connect()
         self._last = (loop, topology)
         return topology
@@ -232,12 +235,6 @@ def _in_order(
     for job, values in zip(jobs, results, strict=True):
         found.update(zip(job.keys, values, strict=True))
     return [found[key] for key in keys]
-
-
-def _nonces() -> Iterator[bytes]:
-    """What the replies to this process's scripts are told by."""
-    process = os.urandom(6).hex().encode()
-    return (b"%b-%x" % (process, number) for number in itertools.count())
 
 
 def _checked(prefix: str) -> bytes:

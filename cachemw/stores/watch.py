@@ -9,7 +9,7 @@ while it was not awake is unknown, which it reports as "everything may have chan
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -111,7 +111,8 @@ class Watch(asyncio.Protocol):
     def _take(self, reply: Any) -> None:
         if isinstance(reply, hiredis.PushNotification):
             if reply[0] == b"invalidate":
-                self._changed(reply[1])
+                _, changed = cast(tuple[bytes, Sequence[bytes] | None], reply)
+                self._changed(changed)
         elif isinstance(reply, hiredis.ReplyError):
             logger.warning("this server reports no changes, so nothing is kept near: %s", reply)
             self._lost.set()

@@ -91,7 +91,7 @@ def dialer(address: Address, timeout: float) -> Dial:
     async def dial() -> AbstractConnection:
         connection = address.connection(timeout)
         async with _translated(connection, str(address), timeout):
-            await connection.connect()  # type: ignore[no-untyped-call]
+            await cast(Any, connection).connect()
         return connection
 
     return dial

@@ -130,12 +130,7 @@ async def a_script_gets_its_keys_and_arguments(store: Store) -> None:
 
 
 async def a_script_answers_every_kind_of_reply(store: Store) -> None:
-    for word, expected in (
-        (b"number", -7),
-        (b"bytes", b"a\0b"),
-        (b"nothing", None),
-        (b"list", [1, [b"two", []]]),
-    ):
+    for word, expected in _KNOWN_REPLIES.items():
         reply = await store.run(_REPLIES, (_key(),), (word,))
         _demand(reply == expected, f"a script's reply of {expected!r} arrived as {reply!r}")
 
@@ -367,6 +362,13 @@ def _key(inside: bytes = b"") -> bytes:
 
 # --- small scripts to check with
 
+_KNOWN_REPLIES: dict[bytes, Reply] = {
+    b"number": -7,
+    b"bytes": b"a\0b",
+    b"nothing": None,
+    b"list": [1, [b"two", []]],
+}
+
 
 def _write(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     db.set(keys[0], args[0], LONG)
@@ -394,8 +396,7 @@ def _count(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
 
 
 def _replies(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
-    known: dict[bytes, Reply] = {b"number": -7, b"bytes": b"a\0b", b"list": [1, [b"two", []]]}
-    return known.get(args[0])
+    return _KNOWN_REPLIES[args[0]]
 
 
 def _look(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:

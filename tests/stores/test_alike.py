@@ -126,7 +126,7 @@ class Histories(RuleBasedStateMachine):
 
     async def _scan(self, pattern: bytes) -> None:
         found = [
-            {key async for batch in store.scan(pattern) for key in batch}  # type: ignore[attr-defined]
+            {key async for batch in store.scan(pattern) for key in batch}
             for store in (self.twins.memory, self.server)
         ]
         assert found[0] == found[1], f"scan {pattern!r}: {found}"

@@ -40,9 +40,12 @@ def options_of(url: str) -> dict[str, Any]:
         ("unix:///run/redis.sock", {"path": "/run/redis.sock"}),
         ("unix://u:p@/a%20b?db=1", {"path": "/a b", "username": "u", "password": "p", "db": 1}),
         ("rediss://h?ssl_cert_reqs=none", {"host": "h", "port": 6379, "ssl_cert_reqs": "none"}),
-        ("valkeys://h:1?ssl_check_hostname=no", {"host": "h", "port": 1, "ssl_check_hostname": False}),
+        (
+            "valkeys://h:1?ssl_check_hostname=0",
+            {"host": "h", "port": 1, "ssl_check_hostname": False},
+        ),
     ],
-)  # fmt: skip
+)
 def test_where_a_url_leads(url: str, options: dict[str, Any]) -> None:
     assert options_of(url) == options
 

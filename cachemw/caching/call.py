@@ -1,0 +1,77 @@
+"""What one request brings, and what all requests share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cachemw.caching import status
+from cachemw.caching.cache_control import OUR_TARGET, CacheControl
+from cachemw.caching.flights import Flights
+from cachemw.caching.keeper import Keeper
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.reasons import Reason
+from cachemw.caching.resource import Resource
+from cachemw.caching.setting import Settings
+from cachemw.caching.shelf import Shelf
+from cachemw.caching.status import Forward
+from cachemw.messages import Header, RequestHead
+from cachemw.stores.base import Store
+
+RESULT = "cachemw.result"
+"""The scope key that tells outer layers what became of a request: hit, stale, miss or bypass."""
+
+
+class Engine:
+    """What all requests share."""
+
+    def __init__(self, app: ASGIApp, store: Store) -> None:
+        self.app = app
+        self.store = store
+        self.shelf = Shelf(store)
+        self.keeper = Keeper(store)
+        self.flights = Flights(store.now)
+        self.settings = Settings()
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request that comes under a policy. `resource` is known once it has been identified."""
+
+    engine: Engine
+    scope: Scope
+    receive: Receive
+    send: Send
+    request: RequestHead
+    policy: CachePolicy
+    asked: CacheControl
+    body: bytes = b""
+    resource: Resource = field(init=False)
+
+    async def bypass(
+        self,
+        reason: Reason,
+        forward: Forward = Forward.BYPASS,
+        receive: Receive | None = None,
+    ) -> None:
+        """Hand the request on as it came, and say why."""
+
+        async def telling(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = status.forwarded(forward, status=message["status"], detail=reason)
+                message = {**message, "headers": with_status(message.get("headers", ()), told)}
+                self.scope[RESULT] = "bypass"
+            await self.send(message)
+
+        await self.engine.app(self.scope, receive or self.receive, telling)
+
+    async def is_let_in(self) -> bool:
+        """Whether the policy's guard lets this client have a shared response."""
+        guard = self.policy.guard
+        return guard is None or await guard(HTTPConnection(self.scope))
+
+
+def with_status(headers: Sequence[Header], told: Header) -> list[Header]:
+    """The app's own headers for one client, without what was meant for this cache alone."""
+    return [*(pair for pair in headers if pair[0].lower() != OUR_TARGET), told]

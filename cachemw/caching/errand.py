@@ -1,0 +1,66 @@
+"""The request as a fill may see it: nothing of it but what the key covers.
+
+A fill is made for everybody who asks for the same, so who asked first must not show in it. What a
+layer further out has put into `scope["state"]` does reach it, as handlers rely on that, except
+under the names that say who is asking.
+"""
+
+from typing import Any
+
+from starlette.types import Message, Scope
+
+from cachemw.asgi import plain_extensions
+from cachemw.caching.credentials import for_everybody
+from cachemw.caching.keys import canonical_query
+from cachemw.caching.marks import CONTEXT, Notes
+from cachemw.caching.policy import CachePolicy
+from cachemw.messages import Headers, RequestHead
+
+WHO = ("user", "auth", "session")
+TRACES = ("route", "endpoint", "path_params", "path_format", "router")
+
+
+def errand(
+    scope: Scope,
+    request: RequestHead,
+    policy: CachePolicy,
+    *,
+    asking: Headers = (),
+    has_body: bool = False,
+    is_refresh: bool = False,
+) -> Scope:
+    """The scope of a fill. `asking` are the conditions under which a stored entry is good."""
+    headers = for_everybody(request.headers, policy, keeps_body=has_body)
+    made: dict[str, Any] = {
+        **scope,
+        "method": "GET" if scope["method"] == "HEAD" else scope["method"],
+        "headers": [*headers, *asking],
+        "query_string": canonical_query(request.query, policy),
+        "extensions": plain_extensions(scope),
+        CONTEXT: Notes(),
+    }
+    is_anonymous = policy.credentials in ("bypass", "strip")
+    if "state" in scope:
+        state: dict[str, Any] = dict(scope["state"])
+        made["state"] = _without_who(state) if is_anonymous else state
+    if is_anonymous:
+        made = _without_who(made)
+    if is_refresh:
+        made["client"] = None
+    return made
+
+
+def leave_traces(made: Scope, scope: Scope) -> None:
+    """Hand out what the app has left in its scope for outer layers, as instrumentation reads it."""
+    for name in TRACES:
+        if name in made:
+            scope[name] = made[name]
+
+
+def _without_who(scope: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in scope.items() if name not in WHO}
+
+
+async def nobody() -> Message:
+    """The `receive` of an errand on nobody's behalf."""
+    return {"type": "http.disconnect"}
