@@ -15,14 +15,12 @@ What happens is written elsewhere: `larder.py` reads and writes, `loads.py` make
 
 import asyncio
 import functools
-import inspect
 import logging
-import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datakeys import key_text
@@ -31,9 +29,9 @@ from cachemw.caching.hosts import Hosts
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.larder import Bar, Found, Larder
 from cachemw.caching.loads import Counts, Loads, Order, called
-from cachemw.caching.memo import Naming, result_type
+from cachemw.caching.memoized import Memoize
 from cachemw.caching.purging import PolicyOf, Progress, purge_pattern, purge_url, stored_keys
-from cachemw.caching.stamps import namespace_tag, route_tag
+from cachemw.caching.stamps import route_tag
 from cachemw.caching.values import codec_of
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError, StoreUnavailable, UnreadableEntry
@@ -41,7 +39,6 @@ from cachemw.stores.base import Store
 
 logger = logging.getLogger("cachemw.data")
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_LIFE = 10 * 365 * 86_400.0  # seconds: what `persist` gives, since every key has an end
@@ -171,12 +168,18 @@ class Cache:
         arguments count. The type is that of the function's return annotation, unless given. What
         is decorated is awaited, always.
         """
-        return Memoize(self._loads, DataPolicy.of(ttl, **options), key, type, options)
+        return Memoize(self._loads, ttl, key, type, options)
 
     # --- values that are given
 
     async def set(
-        self, key: str, value: Any, ttl: DurationLike, *, type: Any = None, **keeping: Unpack[Keeping]
+        self,
+        key: str,
+        value: Any,
+        ttl: DurationLike,
+        *,
+        type: Any = None,
+        **keeping: Unpack[Keeping],
     ) -> None:
         """Keep a value for `ttl`, whatever was there; loads under way keep nothing any more."""
         await self.set_many({key: value}, ttl, type=type, **keeping)
@@ -253,11 +256,127 @@ class Cache:
         """
         payload = codec_of(type).encode(value)
         span = seconds(ttl)
-        async with self._writing([key], all_tags(purges), seconds(within)) as token:
-            result = await called(functools.partial(writer, value))
-            # ...
+        write = await self._begin([key], all_tags(purges), seconds(within))
         try:
-            await self._put({key: payload}, span, keeping, token)
-        except StoreUnavailable as error:
-            logger.warning("%r was written and could not be kept: %s", key, error)
+            async with asyncio.timeout(write.span):
+                result = await called(functools.partial(writer, value))
+        except BaseException:
+            await self._end(write)
+            raise
+        await self._end(write, lambda: self._put({key: payload}, span, keeping, write.token))
         return result
+
+    @asynccontextmanager
+    async def writing(
+        self,
+        *,
+        keys: str | Iterable[str] = (),
+        tags: str | Iterable[str] = (),
+        namespace: str | None = None,
+        within: DurationLike = "10s",
+    ) -> AsyncIterator[None]:
+        """Around a write to the source of cached values: when the block ends, whatever was made from
+        the source before, or meanwhile, is invalid; and so it is when the process dies within.
+
+            async with cache.writing(tags=["product:3"]):
+                await database.execute("UPDATE products ...")
+
+        While the block runs nothing is kept under these keys and tags. It has `within` to end, then
+        it is cancelled with `TimeoutError`. Without the store it does not begin.
+        """
+        held = [keys] if isinstance(keys, str) else list(keys)
+        write = await self._begin(held, all_tags(tags, namespace), seconds(within))
+        try:
+            async with asyncio.timeout(write.span):
+                yield
+        finally:
+            await self._end(write)
+
+    async def _begin(self, keys: Sequence[str], tags: Sequence[bytes], span: float) -> "_Write":
+        if not keys and not tags:
+            raise ConfigurationError("name what is being written: keys=..., tags=... or namespace=")
+        bar = await self._larder.bar(tags, span + HOLD_MARGIN) if tags else None
+        token = await self._larder.hold(keys, span + HOLD_MARGIN)
+        return _Write(keys, token, bar, span)
+
+    async def _end(self, write: "_Write", put: Callable[[], Awaitable[None]] | None = None) -> None:
+        try:
+            if write.bar is not None:
+                await self._larder.lift(write.bar)
+            if put is not None:
+                await put()
+            else:
+                await self._larder.forget(write.keys, write.token)
+        except StoreUnavailable as error:
+            # Holds and bars end by themselves, and what was made before is invalid for good.
+            logger.warning("after a write, the cache rests for a while: %s", error)
+
+    # --- invalidation
+
+    async def purge(
+        self,
+        *,
+        tags: str | Iterable[str] = (),
+        namespace: str | None = None,
+        route: str | None = None,
+        url: str | None = None,
+        key: str | None = None,
+        pattern: str | None = None,
+        soft: bool = False,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
+        """Invalidate, in the response cache and the data cache. `soft` marks as stale instead.
+
+        When it has returned, no request that starts later gets what was purged, on any worker, and
+        no load that began before can bring it back. After `StoreUnavailable`, purge again: nobody
+        knows how much of it was done.
+
+            tags        whatever has one of these tags            one write, whatever it covers
+            namespace   whatever is in it                         likewise
+            route       "/products/{id}": the route's responses   likewise
+            url         "/products/3?page=2", or absolute         all variants
+            key         a value
+            pattern     "user:1001:*": values                     a walk over all keys
+
+        Answers how many were found by URL, key and pattern; tags do not count what they cover.
+        `dry_run` and `progress` are for patterns.
+        """
+        stamped = (*all_tags(tags, namespace), *((route_tag(route),) if route else ()))
+        if not stamped and url is None and key is None and pattern is None:
+            raise ConfigurationError(
+                "purge() was told nothing to purge: tags, namespace, route, url, key or pattern"
+            )
+        if dry_run and (pattern is None or stamped or url is not None or key is not None):
+            raise ConfigurationError("dry_run counts the keys of a pattern, and nothing else")
+        if stamped:
+            await self._keeper.purge_tags(stamped, soft=soft)
+        count = 0
+        if url is not None:
+            count += await purge_url(self._keeper, self._hosts, self._policies, url, soft=soft)
+        if key is not None:
+            count += await (self._larder.soften(key) if soft else self._larder.forget([key]))
+        if pattern is not None:
+            count += await purge_pattern(
+                self.store, pattern, soft=soft, dry_run=dry_run, progress=progress
+            )
+        return count
+
+    async def bump(self, namespace: str) -> None:
+        """Invalidate everything in a namespace: one write, whatever it holds."""
+        await self.purge(namespace=namespace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A write under way: what is held and barred for it, and how long it may take."""
+
+    keys: Sequence[str]
+    token: bytes
+    bar: Bar | None
+    span: float
+
+
+def _is_fresh(entry: DataEntry, found: Found, now: int) -> bool:
+    use = use_of(entry, found.standing, now, refresh_age=None, luck=1.0)
+    return use is Use.FRESH

@@ -75,16 +75,18 @@ def sorted_query(query: bytes) -> bytes:
     if b"&" not in query:
         return query
     pairs: list[bytes] = query.split(b"&")
-    return b"&".join(sorted(pairs, key=_raw_name))
+    return b"&".join(sorted(pairs, key=_decoded_name))
 
 
-def _raw_name(pair: bytes) -> bytes:
-    return pair.partition(b"=")[0]
+def _decoded_name(pair: bytes) -> bytes:
+    """By which pairs are sorted: `%61=1` and `a=2` are one parameter, whose order may matter."""
+    name = pair.partition(b"=")[0]
+    is_plain = b"%" not in name and b"+" not in name
+    return name if is_plain else unquote_to_bytes(name.replace(b"+", b" "))
 
 
 def _name_of(pair: bytes) -> str:
-    name = _raw_name(pair).replace(b"+", b" ")
-    return unquote_to_bytes(name).decode("utf-8", "replace")
+    return _decoded_name(pair).decode("utf-8", "replace")
 
 
 def _digest(parts: Iterable[bytes]) -> bytes:

@@ -133,17 +133,17 @@ class Larder:
         await ensured
         return all(answer == 1 for answer in answers)
 
-    async def forget(self, keys: Sequence[str], token: bytes = b"") -> None:
-        """Let nothing be kept of `keys`, nor of what is being made of them just now."""
-        args = (token, b"", b"0")
-        await together(
-            [self.store.run(SETTLE, (data_key(key), holders_key(key)), args) for key in keys]
-        )
+    async def forget(self, keys: Sequence[str], token: bytes = b"") -> int:
+        """Let nothing be kept of `keys`, nor of what is being made of them just now. How many
+        there were."""
+        names = [(data_key(key), holders_key(key)) for key in keys]
+        answers = await together([self.store.run(SETTLE, n, (token, b"", b"0")) for n in names])
+        return sum(answer == 2 for answer in answers)
 
     async def soften(self, key: str) -> bool:
         """Mark what is kept as stale."""
         keys = (data_key(key), holders_key(key))
-        return await self.store.run(SOFTEN, keys, (secrets.token_bytes(8),)) == 1
+        return await self.store.run(SOFTEN, keys, (b"%d" % self.store.now(),)) == 1
 
     async def retime(self, key: str, entry: DataEntry, fresh_until: int) -> bool:
         """Move the end of an entry; the stamps of its tags outlive it."""
@@ -224,9 +224,7 @@ def _read(stored: bytes | None) -> DataEntry | DataRefusal | None:
         return None
 
 
-def _found(
-    record: DataEntry | DataRefusal | None, stamps: dict[bytes, bytes | None]
-) -> Found:
+def _found(record: DataEntry | DataRefusal | None, stamps: dict[bytes, bytes | None]) -> Found:
     if isinstance(record, DataEntry):
         header = record.header
         return Found(record, standing(header.born, header.tags, stamps))

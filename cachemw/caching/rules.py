@@ -3,6 +3,7 @@
     admit    may this request be answered from the cache at all?
     decide   what to do, given what is stored
     judge    may the response that now begins be kept, and as what?
+    confirm  what does a 304 make of the entry that it speaks of?
 
 Nothing here awaits, reads a clock, draws a random number or knows the store: those come in as
 arguments, and what goes out is one of a few frozen values that the middleware carries out.
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import TypeAlias
 
-from cachemw.caching.cache_control import CacheControl, effective, requested
+from cachemw.caching.cache_control import TARGETS, CacheControl, effective, requested
 from cachemw.caching.credentials import credential_in, foreign_cookie_in, has_credentials
 from cachemw.caching.entry import Entry, EntryHeader
 from cachemw.caching.freshness import (
@@ -27,7 +28,7 @@ from cachemw.caching.freshness import (
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.status import Forward
-from cachemw.caching.storing import is_worth_storing, may_store, stored_headers
+from cachemw.caching.storing import freshened, is_worth_storing, may_store, stored_headers
 from cachemw.caching.validation import conditional_headers
 from cachemw.caching.vary import selecting_fields
 from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, without
@@ -50,6 +51,7 @@ them.
 KEPT_FOR_VALIDATION = 3600.0
 """How long a response is kept that may be used only after the app has confirmed it."""
 
+_LIFETIME_FIELDS = frozenset({b"cache-control", b"expires", *TARGETS})
 _ENDLESS_TYPES = (b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc")
 
 
@@ -256,9 +258,6 @@ def judge(
         return Refuse(Reason.SKIPPED)
     if _never_ends(response.headers):
         return Refuse(Reason.STREAM)
-    is_named = any(status == response.status for status, _ in policy.ttl_by_status)
-    if response.status >= 400 and response.status not in ORIGIN_STATUSES and not is_named:
-        return Refuse(Reason.ERROR)
     given = _given(response, policy, wishes)
     cc = effective(response.headers)
     if policy.force and given is not None:
@@ -273,6 +272,9 @@ def judge(
     )
     if reason is not None:
         return Refuse(reason)
+    is_error = response.status >= 400 and response.status not in ORIGIN_STATUSES
+    if is_error and not _is_named(response, policy):
+        return Refuse(Reason.ERROR)
     length = first_of(response.headers, b"content-length")
     if length is not None and length.isdigit() and int(length) > policy.max_body:
         return Refuse(Reason.TOO_LARGE)
@@ -287,6 +289,38 @@ def judge(
     age = initial_age(response.headers, asked=asked_at, received=received)
     keep = Keep(headers, lifetime, age, selecting_fields(response.headers), headers is not own)
     return keep if keep.usable > 0 else Refuse(Reason.NO_LIFETIME)
+
+
+def confirm(
+    request: RequestHead,
+    entry: Entry,
+    answer: ResponseHead,
+    policy: CachePolicy,
+    wishes: Wishes,
+    *,
+    asked_at: float,
+    received: float,
+    lot: float = 0.0,
+) -> Verdict:
+    """What becomes of an entry that the app has confirmed by a 304 (§4.3.4).
+
+    It is judged as if it came now, with the fields that the 304 brings. A 304 that says nothing
+    about a lifetime, and whose entry says nothing either, renews the one there was.
+    """
+    headers = freshened(said_by_the_app(entry), answer.headers, effective(answer.headers))
+    head = ResponseHead(entry.header.status, headers)
+    verdict = judge(
+        request, head, policy, wishes, asked_at=asked_at, received=received, lot=lot
+    )
+    age = initial_age(answer.headers, asked=asked_at, received=received)
+    if isinstance(verdict, Keep):
+        return replace(verdict, initial_age=age)
+    is_silent = not any(name in _LIFETIME_FIELDS for name, _ in answer.headers)
+    if verdict.reason not in (Reason.NO_LIFETIME, Reason.STATUS) or not is_silent:
+        return verdict
+    told = _for_clients(headers, policy)
+    keep = Keep(told, entry.lifetime, age, selecting_fields(headers), told is not headers)
+    return keep if keep.usable > 0 else verdict
 
 
 def entry_header(
@@ -321,10 +355,14 @@ def entry_header(
 
 def _given(response: ResponseHead, policy: CachePolicy, wishes: Wishes) -> float | None:
     """The lifetime that the handler or the policy gives, in this order."""
-    named = any(status == response.status for status, _ in policy.ttl_by_status)
+    named = _is_named(response, policy)
     if wishes.ttl is not None and (named or response.status in HANDLER_STATUSES):
         return wishes.ttl
     return policy.lifetime(response) if named or response.status in POLICY_STATUSES else None
+
+
+def _is_named(response: ResponseHead, policy: CachePolicy) -> bool:
+    return any(status == response.status for status, _ in policy.ttl_by_status)
 
 
 def _overruled(cc: CacheControl) -> CacheControl:

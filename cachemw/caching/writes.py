@@ -60,15 +60,13 @@ def _settle(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) ->
     held = _held(keyspace, keys[1])
     others = _others(held, token, keyspace.time() // 1000)
     if others:
-        keyspace.delete(keys[0])
         keyspace.hdel(keys[1], [_WRITER + token])
         keyspace.hset(keys[1], {_LEASE: b"%b %d" % (_NOBODY, others)})
-        return 0
+        return 2 * keyspace.delete(keys[0])
     keyspace.delete(keys[1])
     lease = held.get(_LEASE, b"").partition(b" ")[0]
     if not entry or (token and lease != token):
-        keyspace.delete(keys[0])
-        return 0
+        return 2 * keyspace.delete(keys[0])
     keyspace.set(keys[0], entry, int(lives))
     return 1
 

@@ -428,8 +428,9 @@ async def test_what_cannot_be_stored_names_its_key(value: Any) -> None:
 
 async def test_a_value_that_holds_itself_is_refused() -> None:
     async def put(request: Request) -> Response:
-        request.session["bad"] = loop = []
-        loop.append(loop)  # type: ignore[var-annotated]
+        loop: list[object] = []
+        loop.append(loop)
+        request.session["bad"] = loop
         return PlainTextResponse("ok")
 
     with pytest.raises(TypeError, match="'bad'"):

@@ -80,7 +80,7 @@ def test_looking_from_outside_is_no_access() -> None:
         (lambda s: s.get("d")["x"].append(1), {"d": b'{"x":[1]}'}, set()),
         (lambda s: next(iter(s.values())), {}, set()),
         (
-            lambda s: [v.append(9) for v in s.values() if isinstance(v, list)],
+            lambda s: next(v for v in s.values() if isinstance(v, list)).append(9),
             {"l": b"[1,9]"},
             set(),
         ),

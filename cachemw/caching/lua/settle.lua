@@ -1,5 +1,5 @@
 -- Say what the value is now: this one, or an unknown one. Nobody's reading from before counts any
--- more. 1: kept.
+-- more. 1: kept, 2: not, and there was an entry, 0: not, and there was none.
 --
 -- Atomic because neither a reader's lease nor another writer's hold may come in between.
 --
@@ -21,15 +21,13 @@ for i = 1, #held, 2 do
   end
 end
 if ends > 0 then
-  redis.call('DEL', KEYS[1])
   redis.call('HDEL', KEYS[2], 'w:' .. ARGV[1])
   redis.call('HSET', KEYS[2], '-', '! ' .. string.format('%.0f', ends))
-  return 0
+  return 2 * redis.call('DEL', KEYS[1])
 end
 redis.call('DEL', KEYS[2])
 if ARGV[2] == '' or (ARGV[1] ~= '' and lease ~= ARGV[1]) then
-  redis.call('DEL', KEYS[1])
-  return 0
+  return 2 * redis.call('DEL', KEYS[1])
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
