@@ -35,6 +35,8 @@ LAYERS = [
             "caching/keeper",
             "caching/shelf",
         ),
+        *("caching/cache", "caching/hosts", "caching/larder", "caching/loads"),
+        *("caching/memoized", "caching/purging", "caching/writing", "tokens"),
         *("ratelimit/middleware", "ratelimit/guard", "ratelimit/ledger", "ratelimit/limiter"),
         *("ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),

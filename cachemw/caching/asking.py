@@ -9,7 +9,7 @@ Whoever waits leaves with its client. The fill does not mind.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from starlette.types import Message, Receive
@@ -24,12 +24,25 @@ from cachemw.caching.flow import Broken, Reader
 from cachemw.caching.keeper import Lease
 from cachemw.caching.reasons import Reason
 from cachemw.caching.replay import answer
-from cachemw.caching.rules import Found, Hit, Miss, Validate, can_be_asked_about, decide, may_stand_in
-from cachemw.caching.status import Forward
-from cachemw.caching.validation import Condition, conditional_headers, evaluate, not_modified_headers
+from cachemw.caching.rules import (
+    Found,
+    Hit,
+    Miss,
+    Validate,
+    decide,
+    may_stand_in,
+    questions_about,
+)
+from cachemw.caching.validation import (
+    Condition,
+    evaluate,
+    not_modified_headers,
+)
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, first_of
-from cachemw.stores.base import together
+
+_FAILED = Direct(Reason.INCOMPLETE)
+"""What followers make of a fill that failed: they ask for themselves."""
 
 POLL = 0.01  # seconds between two looks for another worker's entry at first,
 POLL_MOST = 0.05  # and in the end
@@ -64,13 +77,14 @@ class Asking:
     async def _lead(self, *, alone: bool) -> None:
         call, engine = self.call, self.call.engine
         fill = new_fill(call, self.stale, self._send_direct)
-        self._fill = fill
         async with self._waiting(fill) as (reader, leaving):
             wait = 0.0 if alone else call.policy.lease_wait
             acquire = acquiring(call, wait, self.why.detail)
             task = engine.flights.start(fill, acquire, is_shared=not alone)
             try:
                 outcome = await self._outcome(fill, leaving)
+                if not fill.outcome.done():
+                    fill.forget_client()
                 if outcome is None:
                     return
                 if isinstance(outcome, Direct):
@@ -101,34 +115,43 @@ class Asking:
                     raise
                 return False  # it was the fill that was cancelled
             except Exception:
-                outcome = Direct(Reason.INCOMPLETE)
+                outcome = _FAILED
+            if isinstance(outcome, Instead) and outcome.is_stale:
+                # Its stale entry may have been purged before this request began: use our own.
+                own = self.stale
+                outcome = _FAILED if own is None else replace(outcome, entry=own)
+            elif isinstance(outcome, Instead | Broadcast) and not await self._is_for_us(
+                fill, outcome, reader
+            ):
+                return False
             if outcome is None:
                 return True
-            if isinstance(outcome, Broadcast):
-                if not fill.is_for(call.resource) or not await self._stands(fill, outcome):
-                    return False
-            if not isinstance(outcome, Direct):
+            if isinstance(outcome, Instead | Broadcast):
                 if await call.is_let_in():
                     await self._serve(outcome, reader, is_first=False)
                 else:
                     await call.bypass(Reason.GUARD)
                 return True
-        self.why = replace(self.why, detail=Reason.UNCACHEABLE)
+        if outcome is not _FAILED:
+            self.why = replace(self.why, detail=Reason.UNCACHEABLE)
         await self._lead(alone=True)
         return True
 
-    async def _stands(self, fill: Fill, outcome: Broadcast) -> bool:
-        """Whether the tags that only the response has told were not purged meanwhile."""
+    async def _is_for_us(self, fill: Fill, outcome: Broadcast | Instead, reader: Reader) -> bool:
+        """Whether it is this variant, and no purge came between it and this request."""
+        if isinstance(outcome, Instead):
+            return outcome.detail is not None or reader.joined <= outcome.as_of
         told = [tag for tag in outcome.tags if tag not in self.call.resource.tags]
-        if not told or fill.lease is None:
-            return True
+        if not told or outcome.reason is Reason.STORE_UNAVAILABLE:
+            return fill.is_for(self.call.resource)
         try:
-            return not await self.call.engine.shelf.is_purged(fill.lease.born, told)
+            is_purged = await self.call.engine.shelf.is_purged(fill.began_at, told)
+            return fill.is_for(self.call.resource) and not is_purged
         except StoreUnavailable:
             return False
 
     @contextlib.asynccontextmanager
-    async def _waiting(self, fill: Fill) -> AsyncIterator[tuple[Reader, "asyncio.Task[None]"]]:
+    async def _waiting(self, fill: Fill) -> AsyncGenerator[tuple[Reader, "asyncio.Task[None]"]]:
         """A place at a fill, and a task that ends when the client leaves."""
         reader = fill.join()
         leaving = asyncio.get_running_loop().create_task(departure(self.call.receive))
@@ -148,8 +171,158 @@ class Asking:
         await asyncio.wait((fill.outcome, leaving), timeout=patience, return_when=first)
         if fill.outcome.done():
             return fill.outcome.result()
-        if self._leads(fill):
-            fill.forget_client()
         if leaving.done() or stale is None:
             return None
         return Instead(stale, Reason.STALE_IF_ERROR, is_stale=True)
+
+    # --- passing it on
+
+    async def _serve(self, outcome: Broadcast | Instead, reader: Reader, *, is_first: bool) -> None:
+        call, request = self.call, self.call.request
+        if isinstance(outcome, Instead):
+            await self._serve_entry(outcome, collapsed=not is_first)
+            return
+        keep = outcome.keep
+        told = status.forwarded(
+            self.why.forward,
+            status=outcome.status,
+            stored=outcome.reason is None,
+            collapsed=not is_first,
+            ttl=None if outcome.reason else keep.lifetime.fresh - keep.initial_age,
+            detail=outcome.reason or self.why.detail,
+        )
+        call.scope[RESULT] = "miss"
+        now = call.engine.store.now() / 1e6
+        if evaluate(request, outcome.head, received=now) is Condition.NOT_MODIFIED:
+            await respond(call.send, 304, [*not_modified_headers(keep.headers), told], b"")
+            return
+        sent = outcome.for_first() if is_first else keep.headers
+        await call.send(start_message(outcome.status, [*sent, told]))
+        if request.method == "HEAD":
+            await call.send(body_message(b""))
+            return
+        async for chunk, more in reader:
+            await call.send(body_message(chunk, more=more))
+
+    async def _serve_entry(self, outcome: Instead, *, collapsed: bool) -> None:
+        call, entry = self.call, outcome.entry
+        now = call.engine.store.now()
+        ttl = entry.lifetime.fresh - entry.age(now)
+        if outcome.is_stale:
+            told = status.hit(ttl, detail=outcome.detail)
+        else:
+            joined = collapsed or outcome.detail is None
+            why = self.why.forward
+            told = status.forwarded(why, ttl=ttl, collapsed=joined, detail=outcome.detail)
+        call.scope[RESULT] = "stale" if outcome.is_stale else "miss"
+        await respond(call.send, *answer(call.request, entry, told, now))
+
+    async def _send_direct(self, fill: Fill, message: Message, reason: Reason) -> None:
+        """The client's `send` for a response that turns out to be its own."""
+        call = self.call
+        if message["type"] == "http.response.start":
+            leave_traces(fill.scope, call.scope)
+            told = status.forwarded(self.why.forward, status=message["status"], detail=reason)
+            message = {**message, "headers": with_status(message.get("headers", ()), told)}
+            call.scope[RESULT] = "miss"
+        elif call.request.method == "HEAD" and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await call.send(message)
+
+
+# --- making fills
+
+
+def start_refresh(call: Call, entry: Entry) -> None:
+    """Have an entry made anew in the background, unless that is under way."""
+    engine = call.engine
+    variant = engine.shelf.variant(call.resource)
+    if engine.flights.may_refresh(call.resource, variant):
+        acquire = acquiring(call, 0.0, None, newer_than=entry)
+        engine.flights.start_refresh(new_fill(call, entry, None), variant, acquire)
+
+
+def new_fill(call: Call, stale: Entry | None, send: ClientSend | None) -> Fill:
+    """A fill that answers a call, or, without a `send`, nobody."""
+    engine, store, asked = call.engine, call.engine.store, call.asked
+    asking: Headers = () if stale is None else questions_about(stale)
+    return Fill(
+        engine.app,
+        errand(
+            call.scope,
+            call.request,
+            call.policy,
+            asking=asking,
+            has_body=bool(call.body),
+            is_refresh=send is None,
+        ),
+        call.resource,
+        store=store,
+        shelf=engine.shelf,
+        keeper=engine.keeper,
+        send=send,
+        receive=nobody if send is None else call.receive,
+        request_body=call.body,
+        validating=stale,
+        stand_in=lambda: stale is not None and may_stand_in(stale, asked, store.now()),
+    )
+
+
+def acquiring(
+    call: Call, patience: float, detail: Reason | None, newer_than: Entry | None = None
+) -> Acquire:
+    """Waits up to `patience` seconds for the lease, or for what another worker makes under it."""
+    engine, resource, policy, asked = call.engine, call.resource, call.policy, call.asked
+
+    def good(found: Found) -> Entry | None:
+        """The entry found, if it may be served as it is and is not the one to be replaced."""
+        decision = decide(found, asked, policy, now=engine.store.now(), luck=1.0)
+        if not isinstance(decision, Hit):
+            return None
+        same = newer_than is not None and decision.entry.header.born <= newer_than.header.born
+        return None if same else decision.entry
+
+    async def acquire() -> Lease | Instead | Reason:
+        if detail is Reason.STORE_UNAVAILABLE:
+            return Reason.STORE_UNAVAILABLE
+        pause, waited = POLL, 0.0
+        try:
+            await engine.keeper.get_ready()
+            while True:
+                # One trip: the lease, then, behind it, a second look, since somebody may have
+                # stored the entry since our first one.
+                variant = engine.shelf.variant(resource)
+                as_of = asyncio.get_running_loop().time()
+                leasing = engine.keeper.lease(resource, variant)
+                try:
+                    found = await engine.shelf.find(resource)
+                finally:
+                    lease = await leasing
+                entry = good(found)
+                if entry is not None:
+                    if lease is not None:
+                        await engine.keeper.give_back(resource, lease, variant)
+                    return Instead(entry, None, as_of=as_of)
+                if lease is not None:
+                    return lease
+                if found.detail is Reason.UNCACHEABLE:
+                    return Reason.UNCACHEABLE
+                if waited >= patience:
+                    return Reason.LEASE_TIMEOUT
+                await asyncio.sleep(pause)
+                waited, pause = waited + pause, min(pause * 1.5, POLL_MOST)
+        except StoreUnavailable:
+            return Reason.STORE_UNAVAILABLE
+
+    return acquire
+
+
+async def departure(receive: Receive) -> None:
+    """Ends when the client has left."""
+    message = await receive()
+    while message["type"] == "http.request" and message.get("more_body", False):
+        message = await receive()
+    if message["type"] == "http.request":
+        message = await receive()
+    if message["type"] != "http.disconnect":
+        await asyncio.get_running_loop().create_future()  # nothing that a client can mean by that

@@ -10,15 +10,12 @@ same stamps. Reads never fail for want of the store: they find nothing. What cha
 raises `StoreUnavailable` when nobody can say that it was done.
 
 What happens is written elsewhere: `larder.py` reads and writes, `loads.py` makes what is missing,
-`purging.py` finds what a URL or a pattern stands for.
+`writing.py` guards writes to their source, `purging.py` finds what a URL or a pattern stands for.
 """
 
-import asyncio
 import functools
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, overload
 
@@ -27,22 +24,20 @@ from cachemw.caching.datakeys import key_text
 from cachemw.caching.datapolicy import DataPolicy, Keeping, Loading, all_tags
 from cachemw.caching.hosts import Hosts
 from cachemw.caching.keeper import Keeper
-from cachemw.caching.larder import Bar, Found, Larder
+from cachemw.caching.larder import Found, Larder
 from cachemw.caching.loads import Counts, Loads, Order, called
 from cachemw.caching.memoized import Memoize
 from cachemw.caching.purging import PolicyOf, Progress, purge_pattern, purge_url, stored_keys
 from cachemw.caching.stamps import route_tag
 from cachemw.caching.values import codec_of
+from cachemw.caching.writing import Write
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError, StoreUnavailable, UnreadableEntry
 from cachemw.stores.base import Store
 
-logger = logging.getLogger("cachemw.data")
-
 T = TypeVar("T")
 
 LONGEST_LIFE = 10 * 365 * 86_400.0  # seconds: what `persist` gives, since every key has an end
-HOLD_MARGIN = 1.0  # seconds that a hold outlives the write it is for
 DRAIN = 5.0
 
 
@@ -210,8 +205,7 @@ class Cache:
             born = await self.store.time()
         header = DataHeader(born, ttl, stale, spare, tags, 0.0)
         until = self.store.now() + int(ttl * 1e6)
-        entries = {key: DataEntry(header, payload, until) for key, payload in payloads.items()}
-        await self._larder.put(entries, token)
+        await self._larder.put(payloads, header, until, token)
 
     async def touch(self, key: str, ttl: DurationLike) -> bool:
         """Let a value be fresh for `ttl` from now. False when there is none."""
@@ -256,26 +250,21 @@ class Cache:
         """
         payload = codec_of(type).encode(value)
         span = seconds(ttl)
-        write = await self._begin([key], all_tags(purges), seconds(within))
-        try:
-            async with asyncio.timeout(write.span):
-                result = await called(functools.partial(writer, value))
-        except BaseException:
-            await self._end(write)
-            raise
-        await self._end(write, lambda: self._put({key: payload}, span, keeping, write.token))
+        write = Write(self._larder, [key], all_tags(purges), within)
+        async with write:
+            result = await called(functools.partial(writer, value))
+            write.then = lambda token: self._put({key: payload}, span, keeping, token)
         return result
 
-    @asynccontextmanager
-    async def writing(
+    def writing(
         self,
         *,
         keys: str | Iterable[str] = (),
         tags: str | Iterable[str] = (),
         namespace: str | None = None,
         within: DurationLike = "10s",
-    ) -> AsyncIterator[None]:
-        """Around a write to the source of cached values: when the block ends, whatever was made from
+    ) -> Write:
+        """Around a write to the source of cached values: when the block ends, whatever was made of
         the source before, or meanwhile, is invalid; and so it is when the process dies within.
 
             async with cache.writing(tags=["product:3"]):
@@ -285,31 +274,10 @@ class Cache:
         it is cancelled with `TimeoutError`. Without the store it does not begin.
         """
         held = [keys] if isinstance(keys, str) else list(keys)
-        write = await self._begin(held, all_tags(tags, namespace), seconds(within))
-        try:
-            async with asyncio.timeout(write.span):
-                yield
-        finally:
-            await self._end(write)
-
-    async def _begin(self, keys: Sequence[str], tags: Sequence[bytes], span: float) -> "_Write":
-        if not keys and not tags:
+        barred = all_tags(tags, namespace)
+        if not held and not barred:
             raise ConfigurationError("name what is being written: keys=..., tags=... or namespace=")
-        bar = await self._larder.bar(tags, span + HOLD_MARGIN) if tags else None
-        token = await self._larder.hold(keys, span + HOLD_MARGIN)
-        return _Write(keys, token, bar, span)
-
-    async def _end(self, write: "_Write", put: Callable[[], Awaitable[None]] | None = None) -> None:
-        try:
-            if write.bar is not None:
-                await self._larder.lift(write.bar)
-            if put is not None:
-                await put()
-            else:
-                await self._larder.forget(write.keys, write.token)
-        except StoreUnavailable as error:
-            # Holds and bars end by themselves, and what was made before is invalid for good.
-            logger.warning("after a write, the cache rests for a while: %s", error)
+        return Write(self._larder, held, barred, within)
 
     # --- invalidation
 
@@ -365,16 +333,6 @@ class Cache:
     async def bump(self, namespace: str) -> None:
         """Invalidate everything in a namespace: one write, whatever it holds."""
         await self.purge(namespace=namespace)
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """A write under way: what is held and barred for it, and how long it may take."""
-
-    keys: Sequence[str]
-    token: bytes
-    bar: Bar | None
-    span: float
 
 
 def _is_fresh(entry: DataEntry, found: Found, now: int) -> bool:

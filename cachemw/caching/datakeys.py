@@ -12,7 +12,6 @@ from urllib.parse import unquote
 
 from cachemw.caching.tags import tag_bytes
 from cachemw.errors import ConfigurationError
-from cachemw.stores.base import escape_pattern
 
 _WILD = "*?[]\\^-"
 
@@ -55,7 +54,7 @@ def pattern_key(pattern: str) -> bytes:
             raise ConfigurationError(
                 f"pattern {pattern!r}: {char!r} cannot stand in brackets; write it outside of them"
             )
-        parts.append(escape_pattern(stored))
+        parts.append(literal(stored.decode()).encode())
         is_plain = False
     if not parts:
         raise ConfigurationError("the pattern is empty: '*' stands for all keys")

@@ -1,8 +1,8 @@
 """The request as a fill may see it: nothing of it but what the key covers.
 
-A fill is made for everybody who asks for the same, so who asked first must not show in it. What a
-layer further out has put into `scope["state"]` does reach it, as handlers rely on that, except
-under the names that say who is asking.
+A fill is made for everybody who asks for the same, so who asked first must not show in it
+(`credentials.py`). What a layer further out has put into `scope["state"]` does reach it, as
+handlers rely on that, except under the names that say who is asking.
 """
 
 from typing import Any
@@ -10,7 +10,12 @@ from typing import Any
 from starlette.types import Message, Scope
 
 from cachemw.asgi import plain_extensions
-from cachemw.caching.credentials import for_everybody
+from cachemw.caching.credentials import (
+    NOBODY,
+    for_everybody,
+    keeps_users_apart,
+    scope_for_everybody,
+)
 from cachemw.caching.keys import canonical_query
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.policy import CachePolicy
@@ -32,21 +37,20 @@ def errand(
     """The scope of a fill. `asking` are the conditions under which a stored entry is good."""
     headers = for_everybody(request.headers, policy, keeps_body=has_body)
     made: dict[str, Any] = {
-        **scope,
+        **scope_for_everybody(scope, policy),
         "method": "GET" if scope["method"] == "HEAD" else scope["method"],
         "headers": [*headers, *asking],
         "query_string": canonical_query(request.query, policy),
-        "extensions": plain_extensions(scope),
         CONTEXT: Notes(),
     }
-    is_anonymous = policy.credentials in ("bypass", "strip")
+    made["extensions"] = plain_extensions(made)
     if "state" in scope:
         state: dict[str, Any] = dict(scope["state"])
-        made["state"] = _without_who(state) if is_anonymous else state
-    if is_anonymous:
-        made = _without_who(made)
+        if not keeps_users_apart(policy):
+            state = {name: value for name, value in state.items() if name not in WHO}
+        made["state"] = state
     if is_refresh:
-        made["client"] = None
+        made["client"] = NOBODY
     return made
 
 
@@ -55,10 +59,6 @@ def leave_traces(made: Scope, scope: Scope) -> None:
     for name in TRACES:
         if name in made:
             scope[name] = made[name]
-
-
-def _without_who(scope: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in scope.items() if name not in WHO}
 
 
 async def nobody() -> Message:

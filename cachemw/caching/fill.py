@@ -25,23 +25,22 @@ from typing import TypeAlias
 from starlette.types import ASGIApp, Message, Receive, Scope
 
 from cachemw.asgi import response_head
-from cachemw.caching.cache_control import OUR_TARGET, effective
+from cachemw.caching.cache_control import OUR_TARGET
 from cachemw.caching.entry import Entry
 from cachemw.caching.etags import etag_of, generate_etag
 from cachemw.caching.flow import Broken, Flow, Reader
-from cachemw.caching.freshness import ERROR_STATUSES, initial_age
+from cachemw.caching.freshness import ERROR_STATUSES
 from cachemw.caching.groups import groups_of
 from cachemw.caching.keeper import RENEW_AFTER, Keeper, Lease
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
-from cachemw.caching.rules import Keep, Refuse, Verdict, Wishes, entry_header, judge
+from cachemw.caching.rules import Keep, Refuse, Verdict, Wishes, confirm, entry_header, judge
 from cachemw.caching.shelf import Shelf, all_tags
-from cachemw.caching.storing import freshened
 from cachemw.caching.tags import tag_bytes
 from cachemw.caching.validation import CONDITIONAL, to_freshen
 from cachemw.errors import StoreUnavailable
-from cachemw.messages import Headers, ResponseHead, first_of, without
+from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, without
 from cachemw.stores.base import Store
 
 logger = logging.getLogger("cachemw.cache")
@@ -49,9 +48,7 @@ logger = logging.getLogger("cachemw.cache")
 ETAG_PATIENCE = 0.005  # seconds that the head of a response with a length waits for its body
 SESSION_USED = "cachemw.session_used"
 
-_BODIES = frozenset(
-    {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
-)
+_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 _TOLD = frozenset({b"cache-control", b"expires"})
 _HIDDEN = _TOLD | {b"pragma", OUR_TARGET}
 
@@ -92,9 +89,11 @@ class Instead:
     entry: Entry
     detail: Reason | None
     is_stale: bool = False
+    as_of: float = 0.0
+    """When, on the event loop's clock, it was looked for: it may have been purged since."""
 
 
-ClientSend: TypeAlias = Callable[[Message, Reason], Awaitable[None]]
+ClientSend: TypeAlias = Callable[["Fill", Message, Reason], Awaitable[None]]
 """The `send` of who asked first, for a response that must not be kept, and the reason for that."""
 
 Outcome: TypeAlias = Broadcast | Direct | Instead
@@ -136,7 +135,7 @@ class Fill:
         self._request_body: bytes | None = request_body
         self._validating = validating
         self._may_stand_in = stand_in
-        self._began_at = 0
+        self.began_at = 0
         self._received = 0
         self._head: ResponseHead | None = None
         self._start: Message = {}
@@ -178,7 +177,7 @@ class Fill:
     @property
     def has_begun(self) -> bool:
         """Whether the app has been asked: from then on the response may be older than a purge."""
-        return self._began_at > 0
+        return self.began_at > 0
 
     async def still_stands(self, tags: tuple[bytes, ...]) -> bool:
         """Whether nothing has been purged since it began that its response would have."""
@@ -250,9 +249,9 @@ class Fill:
 
     async def _make(self, acquired: Lease | Reason) -> None:
         if isinstance(acquired, Lease):
-            self.lease, self._began_at = acquired, acquired.born
+            self.lease, self.began_at = acquired, acquired.born
         else:
-            self.unkept, self._began_at = acquired, self._store.now()
+            self.unkept, self.began_at = acquired, self._store.now()
         self._renew_later()
         await self._app(self.scope, self._receive_for_app, self._send_from_app)
         if self._must_ask_again:
@@ -347,17 +346,24 @@ class Fill:
     def _judge(self, head: ResponseHead) -> Verdict:
         if self._start.get("trailers", False):
             return Refuse(Reason.STREAM)
-        resource, session = self.resource, self.scope.get("session")
-        used_session = self.scope.get(SESSION_USED) or getattr(session, "accessed", False)
         return judge(
-            replace(resource.request, headers=tuple(self.scope["headers"])),
+            self._request(),
             head,
-            resource.policy,
-            Wishes(self._notes.ttl, self._notes.skip is not None, bool(used_session)),
-            asked_at=self._began_at / 1e6,
+            self.resource.policy,
+            self._wishes(),
+            asked_at=self.began_at / 1e6,
             received=self._received / 1e6,
-            lot=resource.lot,
+            lot=self.resource.lot,
         )
+
+    def _request(self) -> RequestHead:
+        """The request as the app has seen it."""
+        return replace(self.resource.request, headers=tuple(self.scope["headers"]))
+
+    def _wishes(self) -> Wishes:
+        session = self.scope.get("session")
+        used_session = self.scope.get(SESSION_USED) or getattr(session, "accessed", False)
+        return Wishes(self._notes.ttl, self._notes.skip is not None, bool(used_session))
 
     def _expect_body(self, keep: Keep) -> None:
         """Tell those who wait, unless the whole body follows at once and gives the head an ETag.
@@ -396,7 +402,7 @@ class Fill:
         if message["type"] in _BODIES:
             self.flow.ended = not message.get("more_body", False)
         if self._send_first is not None:
-            await self._send_first(message, reason)
+            await self._send_first(self, message, reason)
 
     def _broadcast(self) -> None:
         if not self.outcome.done() and isinstance(self._verdict, Keep) and self._head is not None:
@@ -458,10 +464,10 @@ class Fill:
         header = entry_header(
             keep,
             status,
-            born=self._began_at,
+            born=self.began_at,
             received=self._received,
             tags=tags,
-            took=(self._received - self._began_at) / 1e6,
+            took=(self._received - self.began_at) / 1e6,
             has_own_etag=has_own_etag,
         )
         entry = Entry(header, body)
@@ -497,15 +503,21 @@ class Fill:
 
     async def _confirm(self, stale: Entry, head: ResponseHead) -> None:
         """§4.3.4: a 304 freshens the entry that it speaks of."""
-        headers = freshened(stale.header.headers, head.headers, effective(head.headers))
-        verdict = self._judge(ResponseHead(stale.header.status, headers))
+        verdict = confirm(
+            self._request(),
+            stale,
+            head,
+            self.resource.policy,
+            self._wishes(),
+            asked_at=self.began_at / 1e6,
+            received=self._received / 1e6,
+            lot=self.resource.lot,
+        )
         if isinstance(verdict, Refuse):
             self._decide(Instead(stale, Reason.NOT_MODIFIED))
             return
-        asked, received = self._began_at / 1e6, self._received / 1e6
-        age = initial_age(head.headers, asked=asked, received=received)
         self._note_fields(verdict)
         tags = all_tags([stale.header.tags, self._tags(verdict)])
-        keep, status = replace(verdict, initial_age=age), stale.header.status
-        entry = await self._keep(keep, status, stale.body, tags, stale.header.has_own_etag)
+        status = stale.header.status
+        entry = await self._keep(verdict, status, stale.body, tags, stale.header.has_own_etag)
         self._decide(Instead(entry, Reason.NOT_MODIFIED))

@@ -111,11 +111,12 @@ class Flow:
 class Reader:
     """One reader's place. Iterating gives each chunk, and whether more follow."""
 
-    __slots__ = ("_flow", "at", "news")
+    __slots__ = ("_flow", "at", "joined", "news")
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self.at = 0
+        self.joined = asyncio.get_running_loop().time()
         self.news = asyncio.Event()
 
     def leave(self) -> None:

@@ -6,8 +6,9 @@ that starts later gets what it covered, and no fill that began before it can bri
 """
 
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cachemw.caching.entry import Entry, Refusal, Signpost, pack
 from cachemw.caching.keys import census_key, lease_key, record_key
@@ -43,6 +44,18 @@ class Lease:
     born: int
 
 
+class Leasing:
+    """A lease that has been asked for. Awaiting it gives it, or None when somebody else has it."""
+
+    def __init__(self, lease: Lease, taken: Awaitable[Reply], born: Awaitable[int]) -> None:
+        self._lease, self._taken, self._born = lease, taken, born
+
+    def __await__(self) -> Generator[Any, None, Lease | None]:
+        both: list[Any] = yield from together([self._taken, self._born]).__await__()
+        is_mine, born = both
+        return replace(self._lease, born=born) if is_mine == 1 else None
+
+
 class Keeper:
     """Writes entries and purges them."""
 
@@ -64,15 +77,14 @@ class Keeper:
                 break
         self._has_put_up_marks = True
 
-    async def lease(self, resource: Resource, variant: bytes) -> Lease | None:
-        """The lease for a variant, None when somebody else has it. One trip."""
+    def lease(self, resource: Resource, variant: bytes) -> "Leasing":
+        """Take the lease for a variant. One trip, begun at the call."""
         lease = Lease(_token(), variant or _WHOLE, 0)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
         taken = self._store.run(LEASE, (resource.leases,), args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.
         born = self._store.time()
-        is_mine, instant = await together([taken, born])
-        return replace(lease, born=instant) if is_mine == 1 else None
+        return Leasing(lease, taken, born)
 
     async def renew(self, resource: Resource, lease: Lease) -> bool:
         """Whether the lease still stands, for another while. One trip."""
@@ -83,27 +95,13 @@ class Keeper:
         self, resource: Resource, lease: Lease, entry: Entry, fields: tuple[bytes, ...], ttl: float
     ) -> Reason | None:
         """Store an entry, and end the lease. None when it is stored, else why not. One trip."""
-        lives = max(1, int(ttl * 1000))
-        born, groups = lease.born, by_bucket(entry.header.tags)
-        kept = self._keep(resource, lease, entry, fields, b"%d" % lives)
-        ensured = [
-            self._ensure(bucket, tags, born, born, lives, lease.token)
-            for bucket, tags in groups.items()
-        ]
-        answer, *marked = await together([kept, *ensured])
-        unmarked = [bucket for bucket, there in zip(groups, marked, strict=True) if there == 0]
-        if unmarked:
-            # The entry stays invalid, since nobody knows of the purges since its birth; but the
-            # next one will not: put the marks up.
-            now = await self._store.time()
-            await together(
-                self._ensure(bucket, groups[bucket], born, now, lives, lease.token)
-                for bucket in unmarked
-            )
-        match answer:
-            case 1:
-                return Reason.PURGED if unmarked else None
-            case 2:
+        kept = self._keep(resource, lease, entry, fields, b"%d" % max(1, int(ttl * 1000)))
+        ensured = self.ensure(entry.header.tags, lease.born, ttl)
+        both: list[Any] = await together([kept, ensured])
+        match both:
+            case [1, True]:
+                return None
+            case [2, _]:
                 return Reason.VARIANTS
             case _:
                 return Reason.PURGED
@@ -117,6 +115,29 @@ class Keeper:
         refusal = b"" if reason is None else self._store.sealed(record, pack(Refusal(reason)))
         args = (lease.variant, lease.token, refusal, b"%d" % REFUSAL_LIVES)
         return self._store.run(RELEASE, (record, resource.leases), args)
+
+    def ensure(self, tags: Sequence[bytes], born: int, lives: float) -> Awaitable[bool]:
+        """See to it that the stamps of what was born at `born` exist, and outlive it by `lives`
+        seconds. False when nobody knows of the purges since: then it is invalid, and what is born
+        after that is not. Begun at the call."""
+        claim, span, groups = _token(), max(1, int(lives * 1000)), by_bucket(tags)
+        ensured = [self._ensure(*group, born, born, span, claim) for group in groups.items()]
+        return self._ensured(groups, ensured, born, span, claim)
+
+    async def _ensured(
+        self,
+        groups: dict[bytes, list[bytes]],
+        ensured: list[Awaitable[Reply]],
+        born: int,
+        span: int,
+        claim: bytes,
+    ) -> bool:
+        marked = await together(ensured)
+        unmarked = [group for group, there in zip(groups.items(), marked, strict=True) if not there]
+        if unmarked:
+            now = await self._store.time()
+            await together([self._ensure(*group, born, now, span, claim) for group in unmarked])
+        return not unmarked
 
     async def purge_tags(self, tags: Sequence[bytes], *, soft: bool = False) -> None:
         """Make every entry with one of these tags invalid, or stale. Two trips, whatever they

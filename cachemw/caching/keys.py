@@ -74,8 +74,8 @@ def canonical_query(query: bytes, policy: CachePolicy) -> bytes:
 def sorted_query(query: bytes) -> bytes:
     if b"&" not in query:
         return query
-    pairs: list[bytes] = query.split(b"&")
-    return b"&".join(sorted(pairs, key=_decoded_name))
+    pairs: list[bytes] = sorted(query.split(b"&"), key=_decoded_name)
+    return b"&".join(pairs)
 
 
 def _decoded_name(pair: bytes) -> bytes:

@@ -8,11 +8,11 @@ nothing else. Nothing here decides whether a value may be used (`data.py`), and 
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from cachemw.caching.data import REFUSAL, DataEntry, DataRefusal, pack, unpack
+from cachemw.caching.data import REFUSAL, DataEntry, DataHeader, DataRefusal, pack, unpack
 from cachemw.caching.datakeys import data_key, holders_key
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.leases import KEEP, LEASE, RELEASE, SOFTEN
@@ -63,7 +63,7 @@ class Larder:
     # --- reading
 
     async def find(self, keys: Sequence[str], tags: Sequence[bytes] = ()) -> list[Found]:
-        """What is kept under `keys`, in one trip when their tags are as `tags` or the memory say."""
+        """What is kept under `keys`; in one trip if their tags are as `tags` or the memory say."""
         expected = dict.fromkeys(tags)
         for key in keys:
             expected.update(dict.fromkeys(self._tags.get(key, ())))
@@ -102,7 +102,7 @@ class Larder:
         """Keep a value under a lease. False when the lease has ended meanwhile."""
         name, lives = data_key(key), entry.lives(self.store.now())
         args = (_LEASE, token, b"%d" % max(1, lives), self.store.sealed(name, pack(entry)))
-        ensured = self.keeper.ensure(entry.header.born, entry.header.tags, lives / 1000)
+        ensured = self.keeper.ensure(entry.header.tags, entry.header.born, lives / 1000)
         kept = self.store.run(KEEP, (name, holders_key(key)), args)
         self._remember(key, entry.header.tags)
         await ensured
@@ -117,18 +117,24 @@ class Larder:
 
     # --- saying what a value is
 
-    async def put(self, entries: dict[str, DataEntry], token: bytes = b"") -> bool:
-        """Keep values whatever was there. False when one is not kept, since it is being written
-        elsewhere just now."""
-        now = self.store.now()
+    async def put(
+        self,
+        payloads: Mapping[str, bytes],
+        header: DataHeader,
+        fresh_until: int,
+        token: bytes = b"",
+    ) -> bool:
+        """Keep values whatever was there; `token` ends a hold. False when one of them is not kept,
+        since it is being written elsewhere just now."""
+        now, lives = self.store.now(), 0
         kept: list[Awaitable[Reply]] = []
-        for key, entry in entries.items():
-            name, lives = data_key(key), entry.lives(now)
+        for key, payload in payloads.items():
+            name, entry = data_key(key), DataEntry(header, payload, fresh_until)
+            lives = entry.lives(now)
             args = (token, self.store.sealed(name, pack(entry)), b"%d" % max(1, lives))
-            self._remember(key, entry.header.tags)
+            self._remember(key, header.tags)
             kept.append(self.store.run(SETTLE, (name, holders_key(key)), args))
-        # They are of one writer, and have the same tags.
-        ensured = self.keeper.ensure(entry.header.born, entry.header.tags, lives / 1000)
+        ensured = self.keeper.ensure(header.tags, header.born, lives / 1000)
         answers = await together(kept)
         await ensured
         return all(answer == 1 for answer in answers)
@@ -150,7 +156,7 @@ class Larder:
         moved = replace(entry, fresh_until=fresh_until)
         now = self.store.now()
         lives = moved.lives(now) / 1000
-        ensured = self.keeper.ensure(entry.header.born, entry.header.tags, lives)
+        ensured = self.keeper.ensure(entry.header.tags, entry.header.born, lives)
         args = (fresh_until.to_bytes(8, "big"), b"%d" % max(1, (fresh_until - now) // 1000))
         done = self.store.run(RETIME, (data_key(key),), args)
         await ensured

@@ -7,8 +7,8 @@
                                                  ├─ taken ─── wait for what that worker keeps
                                                  └─ waited too long: load, keep nothing
 
-Without the store, values are loaded, together, and nothing is kept. A load that nobody waits for any
-more is cancelled; a refresh is on nobody's behalf, and its failure is counted and logged.
+Without the store, values are loaded, together, and nothing is kept. A load that nobody waits for
+any more is cancelled; a refresh is on nobody's behalf, and its failure is counted and logged.
 """
 
 import asyncio

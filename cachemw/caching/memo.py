@@ -89,9 +89,9 @@ def material_of(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return ["set", sorted(_encode(material_of(item)) for item in cast("set[Any]", value))]
     if isinstance(value, dict):
-        items = cast("dict[Any, Any]", value).items()
+        items = cast(Mapping[Any, Any], value).items()
         return ["dict", sorted(_encode([material_of(k), material_of(v)]) for k, v in items)]
-    kind = type(value)
+    kind = value.__class__
     return [f"{kind.__module__}.{kind.__qualname__}", codec_of(kind).encode(value)]
 
 

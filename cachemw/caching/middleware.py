@@ -6,7 +6,7 @@
                  │            │
                  app      app, with the reason in Cache-Status
 
-What happens from the key on is one request's `Exchange`. Here is what all requests share.
+What happens from the key on is `exchange.py`; requests that change something are `changes.py`.
 """
 
 import logging
@@ -15,19 +15,20 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.asgi import head_of, host_of, response_head, route_path
+from cachemw.caching.cache_control import NOTHING, CacheControl, requested
+from cachemw.caching.call import Call, Engine
 from cachemw.caching.changes import Changes
-from cachemw.caching.exchange import Exchange
-from cachemw.caching.flights import Flights
+from cachemw.caching.credentials import is_known_from_outside
+from cachemw.caching.exchange import exchange
 from cachemw.caching.invalidation import SAFE_METHODS
-from cachemw.caching.keeper import Keeper
 from cachemw.caching.marks import PurgesMark, policy_on, purges_on
 from cachemw.caching.placement import faults, warnings
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.rules import admit
-from cachemw.caching.shelf import Shelf
 from cachemw.caching.status import Forward
 from cachemw.errors import ConfigurationError
+from cachemw.messages import Headers, ResponseHead
 from cachemw.routes import Matched, Routes, RouteTable
 from cachemw.stores.base import Store
 
@@ -55,71 +56,66 @@ class CacheMiddleware:
         self.app = app
         self.store = store
         table: Mapping[str, CachePolicy] = routes or {}
-        self.policies = RouteTable(Routes.of(table, default), policy_on)
+        self.policies = RouteTable(Routes[CachePolicy].of(table, default), policy_on)
         self.purges = RouteTable[tuple[PurgesMark, ...]](Routes(), purges_on)
         for pattern, policy in self.policies.routes.entries:
             policy.tag_templates.demand_path(pattern.convertors, f"route {pattern.text!r}")
-        self.shelf = Shelf(store)
-        self.keeper = Keeper(store)
-        self.flights = Flights()
-        self.changes = Changes(self.keeper, self.policies, self.purges)
+        self.engine = Engine(app, store)
+        self.changes = Changes(self.engine.keeper, self.policies, self.purges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
-        elif scope["type"] != "http":
-            await self.app(scope, receive, send)
-        elif scope["method"] not in SAFE_METHODS:
-            await self._change(scope, receive, send)
-        else:
-            await self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        matched = self._policy(scope, scope["method"])
-        if matched is None:
+            return
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = head_of(scope)
-        exchange = Exchange(
-            self.app,
-            self.store,
-            self.shelf,
-            self.keeper,
-            self.flights,
-            scope,
-            receive,
-            send,
-            request,
-            matched,
-        )
-        refused = admit(request, matched.policy)
-        if refused is None and "session" in scope and matched.policy.credentials == "bypass":
-            refused = Reason.SESSION
+        method: str = scope["method"]
+        app, path, host = scope.get("app"), route_path(scope), host_of(scope)
+        matched = self.policies.match(app, method, path, host)
+        if method not in SAFE_METHODS and (matched is None or method not in matched.policy.methods):
+            await self._change(scope, receive, send)
+        elif matched is None:
+            await self.app(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send, matched)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, matched: Matched[CachePolicy]
+    ) -> None:
+        request, policy = head_of(scope), matched.policy
+        wishes = _wishes(request.headers, policy)
+        call = Call(self.engine, scope, receive, send, request, policy, wishes)
+        is_known, has_session = is_known_from_outside(scope), "session" in scope
+        refused = admit(request, policy, is_known=is_known, has_session=has_session)
         if refused is None:
-            await exchange.run()
+            await exchange(call, matched)
         else:
             forward = Forward.METHOD if refused is Reason.METHOD else Forward.BYPASS
-            await exchange.bypass(refused, forward)
-
-    def _policy(self, scope: Scope, method: str) -> Matched[CachePolicy] | None:
-        return self.policies.match(scope.get("app"), method, route_path(scope), host_of(scope))
-
-    # --- requests that change something
+            await call.bypass(refused, forward)
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on an unsafe request, and purge what its success makes obsolete."""
-        matched = self._policy(scope, scope["method"])
-        if matched is not None and scope["method"] in matched.policy.methods:
-            await self._answer(scope, receive, send)  # a POST that is cached as if it were safe
-            return
+        """Hand on an unsafe request, and purge what its success makes obsolete.
+
+        It is purged twice: before the client hears of its success, since its next read must be
+        fresh, and when the app has returned, since handlers may commit after they have answered, as
+        FastAPI's dependencies with `yield` do.
+        """
         marks = self.changes.marks_of(scope)
+        answered: ResponseHead | None = None
 
         async def purging(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
-                await self.changes.purge_after(scope, response_head(message), marks)
+                answered = response_head(message)
+                await self.changes.purge_after(scope, answered, marks)
             await send(message)
 
-        await self.app(scope, receive, purging)
+        try:
+            await self.app(scope, receive, purging)
+        finally:
+            if answered is not None:
+                await self.changes.purge_after(scope, answered, marks)
 
     # --- the life of the app
 
@@ -129,7 +125,8 @@ class CacheMiddleware:
             if message["type"] == "lifespan.startup":
                 await self.store.open()
             elif message["type"] == "lifespan.shutdown":
-                await self.flights.drain(DRAIN)
+                # Before the app lets go of what its handlers need.
+                await self.engine.flights.drain(DRAIN)
             return message
 
         try:
@@ -154,3 +151,11 @@ class CacheMiddleware:
             raise ConfigurationError("; ".join(found))
         for warning in warnings(middleware, CacheMiddleware):
             logger.warning(warning)
+
+
+def _wishes(headers: Headers, policy: CachePolicy) -> CacheControl:
+    """What the client asks of the cache, as far as the policy lets it."""
+    asked = requested(headers)
+    if asked is NOTHING or policy.obey_client:
+        return asked
+    return CacheControl(only_if_cached=True) if asked.only_if_cached else NOTHING

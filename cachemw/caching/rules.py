@@ -309,9 +309,7 @@ def confirm(
     """
     headers = freshened(said_by_the_app(entry), answer.headers, effective(answer.headers))
     head = ResponseHead(entry.header.status, headers)
-    verdict = judge(
-        request, head, policy, wishes, asked_at=asked_at, received=received, lot=lot
-    )
+    verdict = judge(request, head, policy, wishes, asked_at=asked_at, received=received, lot=lot)
     age = initial_age(answer.headers, asked=asked_at, received=received)
     if isinstance(verdict, Keep):
         return replace(verdict, initial_age=age)

@@ -10,7 +10,6 @@ Stored bytes that do not fit the type, after a deployment that changed it for in
 `UnreadableEntry`: a miss. This file knows neither keys nor stores.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,13 +102,14 @@ def _holds_model(type: Any, seen: set[int]) -> bool:
         return False
     seen.add(id(type))
     if isinstance(type, _CLASS):
-        if issubclass(type, BaseModel) or hasattr(type, "__pydantic_validator__"):
+        kind = cast("type[Any]", type)
+        if issubclass(kind, BaseModel) or hasattr(kind, "__pydantic_validator__"):
             return True
-        has_fields = dataclasses.is_dataclass(type) or hasattr(type, "__required_keys__")
-        if has_fields or hasattr(type, "_fields"):
-            hints = get_type_hints(type, include_extras=True)
+        has_fields = ("__dataclass_fields__", "__required_keys__", "_fields")  # all that do
+        if any(hasattr(kind, name) for name in has_fields):
+            hints = get_type_hints(kind, include_extras=True)
             return any(_holds_model(hint, seen) for hint in hints.values())
-    return any(_holds_model(argument, seen) for argument in cast("tuple[Any, ...]", get_args(type)))
+    return any(_holds_model(argument, seen) for argument in get_args(type))
 
 
 _CLASS = type

@@ -1,4 +1,4 @@
-"""The atomic steps of the data cache: who may say what a value is, while others read it or write it.
+"""The atomic steps of the data cache: who may say what a value is while others read or write it.
 
 A reader keeps what it has made under a lease (`leases.py`). A writer of the value's source takes a
 *hold* before it writes: what is kept is forgotten, readers' leases end, and nobody gets another one

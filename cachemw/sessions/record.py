@@ -3,7 +3,8 @@
     field     value
     @         1 <created> <deadline> <login> <renewed> <subject> <handle>      all times in ms
     =<key>    the key's value as JSON, or sealed by a cipher
-    @next     instead of all that, for a few seconds: how the next id follows from this one
+    @next     instead of all that, for a moment: how the next id follows from this one
+    @was      the same, when only requests that were under way already may follow
 
 `login` is 0 and `subject` is `-` while nobody is logged in. The scripts in `lua/` read and write
 `@` too and must agree with this file. The store's content is not trusted: what does not read back
@@ -23,6 +24,7 @@ from cachemw.sessions.errors import SessionTooLarge, UnstorableValue
 
 META = b"@"
 NEXT = b"@next"
+WAS = b"@was"
 NOBODY = b"-"
 _KEY = b"="
 _META = re.compile(rb"1 ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9a-f]+|-) ([0-9a-f]+)")

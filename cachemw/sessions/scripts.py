@@ -22,7 +22,7 @@ from importlib.resources import files
 from typing import TypeAlias
 
 from cachemw.scripts import Keyspace, Reply, Script, Twin, WrongType
-from cachemw.sessions.record import META, NEXT, NOBODY
+from cachemw.sessions.record import META, NEXT, NOBODY, WAS
 
 _Keys: TypeAlias = Sequence[bytes]
 _META = re.compile(rb"1 ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9a-fA-F-]+) ([0-9a-fA-F]+)")
@@ -36,22 +36,25 @@ class _Look:
         self.db = db
         self.record, self.index = keys[0], keys[1]
         self.now = _milliseconds(db)
-        self.nonce = b""
+        self.onward = b""
         self.created = self.login = self.renewed = b"0"
         self.subject = NOBODY
         self.handle = b""
         self.deadline = 0
         self.entry: bytes | None = None
 
-    def state(self) -> bytes:
+    def state(self, *, under_way: bool = True) -> bytes:
         db = self.db
         try:
             fields = db.hgetall(self.record)
         except WrongType:
             return b"unreadable"
-        if NEXT in fields:
-            self.nonce = fields[NEXT]
+        onward = fields.get(NEXT) or (fields.get(WAS) if under_way else None)
+        if onward:
+            self.onward = onward
             return b"moved"
+        if WAS in fields:
+            return b"unknown"
         if not fields:
             return b"unknown"
         meta = _META.fullmatch(fields.get(META, b""))
@@ -125,9 +128,9 @@ class _Look:
 
 def _load(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     look = _Look(db, keys)
-    state = look.state()
+    state = look.state(under_way=False)
     if state != b"live":
-        return [state, look.nonce]
+        return [state, look.onward]
     if int(args[0]) > 0:
         look.touch(keys[0], int(args[0]))
     return [state, look.now, _flat(db.hgetall(keys[0]))]
@@ -137,7 +140,7 @@ def _save(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     look = _Look(db, keys)
     state = look.state()
     if state != b"live":
-        return [state, look.nonce]
+        return [state, look.onward]
     lost, rest = look.conflict(args[1:])
     if lost is not None:
         return [b"conflict", lost]
@@ -189,12 +192,12 @@ def _renew(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     look = _Look(db, keys)
     state = look.state()
     if state != b"live":
-        return [state, look.nonce]
-    lost, rest = look.conflict(args[4:])
+        return [state, look.onward]
+    lost, rest = look.conflict(args[5:])
     if lost is not None:
         return [b"conflict", lost]
     look.apply(rest)
-    idle, grace, absolute = int(args[0]), int(args[1]), int(args[3])
+    idle, absolute = int(args[0]), int(args[3])
     look.renewed = b"%d" % look.now
     if absolute > 0:
         look.login = look.renewed
@@ -208,9 +211,8 @@ def _renew(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
         look.enlist(*((match[2], match[4]) if match else (look.created, b"")))
         look.entry = None
     look.touch(keys[2], idle)
-    if grace > 0:
-        db.hset(keys[0], {NEXT: args[2]})
-        db.expire(keys[0], grace)
+    db.hset(keys[0], {args[4]: args[2]})
+    db.expire(keys[0], int(args[1]))
     return [state, look.now, _flat(fields)]
 
 
@@ -218,7 +220,7 @@ def _take(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     look = _Look(db, keys)
     state = look.state()
     if state != b"live":
-        return [state, look.nonce]
+        return [state, look.onward]
     lost, _ = look.conflict(args)
     if lost is not None:
         return [b"conflict", lost]

@@ -15,7 +15,16 @@ from cachemw.scripts import Reply, Script
 from cachemw.sessions import ids
 from cachemw.sessions.errors import ConflictError
 from cachemw.sessions.options import Settings
-from cachemw.sessions.record import NOBODY, Cipher, Record, field_of, pack, unpack
+from cachemw.sessions.record import (
+    NEXT,
+    NOBODY,
+    WAS,
+    Cipher,
+    Record,
+    field_of,
+    pack,
+    unpack,
+)
 from cachemw.sessions.scripts import CREATE, LOAD, RENEW, SAVE, TAKE
 from cachemw.sessions.session import Changes
 from cachemw.stores.base import Store
@@ -66,7 +75,11 @@ class Vault:
     async def renew(
         self, found: Found, changes: Changes, guards: Guards, *, grace: bool, login: bool
     ) -> Found | Lost:
-        """Save under a new id. A new login starts the clocks again."""
+        """Save under a new id. A new login starts the clocks again.
+
+        With `grace` the old id goes on leading here for a moment. Without, it does so only for
+        requests that are under way: what they save or end is this session still.
+        """
         arguments, stored = self._difference(found.record, changes, guards)
         session_id = found.session_id
         for _ in range(_HOPS):
@@ -77,9 +90,10 @@ class Vault:
                 session_id,
                 (
                     self._idle,
-                    _milliseconds(self._settings.grace) if grace else b"0",
+                    _milliseconds(self._settings.grace),
                     nonce,
                     self._absolute if login else b"0",
+                    NEXT if grace else WAS,
                     *arguments,
                 ),
                 ids.record_key(heir),

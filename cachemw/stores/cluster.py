@@ -98,6 +98,8 @@ class Cluster:
                 self.submit(job)
             case "ASK":
                 self._parse(rest)[1].submit_asking(job)
+            case "TRYAGAIN" if isinstance(job, Read) and len(job.keys) > 1:
+                self._scatter(job)
             case "TRYAGAIN" | "CLUSTERDOWN":
                 # Half of a script's keys are on the move, or an election is on. Not for long.
                 self._read_map_soon()
@@ -110,6 +112,21 @@ class Cluster:
                     return False
                 self.submit(job)
         return True
+
+    def _scatter(self, job: Read) -> None:
+        """Read key by key: while their slot moves, some are here already and some still there."""
+        parts = [Read((key,), job.recall) for key in job.keys]
+        for part in parts:
+            self.submit(part.pack())
+
+        def finish(done: "asyncio.Future[list[list[bytes | None]]]") -> None:
+            error = done.exception()
+            if isinstance(error, StoreUnavailable):
+                job.fail(error)
+            else:
+                job.resolve([value for (value,) in done.result()])
+
+        asyncio.gather(*[part.future for part in parts]).add_done_callback(finish)
 
     def _parse(self, rest: str) -> tuple[int, Node]:
         slot, _, place = rest.partition(" ")

@@ -264,8 +264,10 @@ class Lane(asyncio.Protocol):
         if now < oldest:
             self._watch(now)
         elif timer is not None and now - timer.when() > LATE and not is_second_look:
-            # The loop was blocked. Replies may lie in the socket: let them be read first.
-            self._timer = self._loop.call_at(now + LATE / 2, self._check_deadline, True)
+            # The loop was blocked, and that time does not count: replies may lie in the socket, or
+            # a handshake may have been kept waiting.
+            patience = min(now - timer.when(), self._deadline)
+            self._timer = self._loop.call_at(now + patience, self._check_deadline, True)
         else:
             detail = f"no answer within {self._deadline * 1000:.0f} ms"
             self._note_failures(sum(job.callers for job, _ in (*self._waiting, *self._queue)))

@@ -132,9 +132,11 @@ class RedisStore(Store):
         try:
             await self.time()
         except StoreUnavailable as error:
-            logger.warning(
-                "%s does not answer yet (%s); carrying on without it", self.target, error
-            )
+            if error.reason != "refused":  # else the check finds out why
+                logger.warning(
+                    "%s does not answer yet (%s); carrying on without it", self.target, error
+                )
+                return
         for finding in await self_check(self):
             logger.warning("%s: %s", self.target, finding)
 

@@ -165,8 +165,9 @@ async def _dial_primary(address: Address, patience: float) -> AbstractConnection
     async with _translated(connection, str(address), patience):
         await connection.send_command("ROLE")
         role = cast(Any, await connection.read_response())
-        if role[0] != b"master":
-            raise StoreUnavailable("connection", "it is not the primary")
+    if not isinstance(role, list) or role[:1] != [b"master"]:
+        _abandon(connection)
+        raise StoreUnavailable("connection", f"{address} is not the primary")
     return connection
 
 

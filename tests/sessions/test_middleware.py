@@ -303,6 +303,26 @@ async def test_rotate_gives_a_new_id_and_kills_the_old_one() -> None:
     assert (after.handle, after.expires) == (before.handle, before.expires)
 
 
+async def test_a_request_under_way_follows_a_rotation() -> None:
+    gate = Gate(lambda request, data: request.session.update(data))
+    world = World({"slow": gate.handle})
+    browser = world.browser()
+    await browser.post("/update", {"a": 1})
+    tab = browser.clone()
+    await laced(tab, gate, {"b": 1}, browser.post("/rotate"))
+    assert await session_of(browser) == {"a": 1, "b": 1}
+    assert tab.cookie == browser.cookie
+
+
+async def test_a_logout_under_way_follows_a_rotation() -> None:
+    gate = Gate(lambda request, data: request.session.destroy())  # type: ignore[attr-defined]
+    world = World({"slow": gate.handle})
+    browser = world.browser()
+    await browser.post("/update", {"a": 1})
+    await laced(browser.clone(), gate, {}, browser.post("/rotate"))
+    assert await session_of(browser) == {}
+
+
 async def test_who_proves_again_who_they_are_gets_a_new_id_and_new_clocks() -> None:
     world = World(absolute="1h")
     browser = world.browser()

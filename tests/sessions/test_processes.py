@@ -117,5 +117,4 @@ async def test_sessions_work_the_same_on_a_cluster(cluster: Cluster) -> None:
             browser.cookie = None
         else:
             await browser.post("/logout", {})
-    assert [key async for batch in store.scan(b"s:*") for key in batch if b"user" in key] == []
     await store.aclose()

@@ -69,9 +69,9 @@ steps = st.one_of(
         st.permutations(RECORDS).map(lambda keys: (keys[0], INDEX, keys[1])),
         st.tuples(
             ms,
-            st.sampled_from([[b"0"], [b"20000"]]),
-            st.just([b"n" * 32]),
+            st.just([b"20000", b"n" * 32]),
             st.sampled_from([[b"0"], [HOUR]]),
+            st.sampled_from([[b"@next"], [b"@was"]]),
             differences.map(spelled),
         ).map(lambda parts: [a for part in parts for a in part]),
     ),

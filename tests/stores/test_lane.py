@@ -14,6 +14,7 @@ from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import together
 from cachemw.stores.jobs import Read
 from cachemw.stores.redis import RedisStore
+from cachemw.stores.targets import from_url
 from cachemw.testing import FaultProxy
 from tests.stores.conftest import Opener
 from tests.stores.scripts import COUNT, ECHO, WRITE
@@ -189,6 +190,19 @@ async def test_nonsense_from_the_server_is_no_reply(proxy: FaultProxy, store: Re
         assert await outcome(store.run(ECHO, (b"k",), (b"1",))) in ("desync", [b"1"]), nonsense
 
 
+async def test_a_server_that_became_a_replica_is_looked_up_again(
+    proxy: FaultProxy, store: RedisStore
+) -> None:
+    """The address may lead to the new primary by now."""
+    (node,) = store._topology().known_nodes()
+    node.lane.connected_at = 0  # long ago
+    proxy.change_next_reply(lambda _: [b"-READONLY You can't write.\r\n"], to="SET")
+    assert await outcome(store.set(b"alice", b"v", ttl=1000)) == "refused"
+    await proxy.until(lambda: proxy.connections == 0)
+    await store.set(b"alice", b"v", ttl=60_000)
+    assert proxy.accepted == 2
+
+
 # --- corrupt at rest
 
 
@@ -255,16 +269,25 @@ async def test_one_timer_ends_everybody_in_flight(proxy: FaultProxy, store: Redi
     assert await store.get(b"alice") == b"secret of alice"
 
 
-async def test_a_blocked_event_loop_is_no_fault_of_the_server(
-    redis_url: str, opened: Opener
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_blocked_event_loop_is_no_fault_of_the_server(
+    redis_url: str, loop: str, is_connected: bool
 ) -> None:
-    store = opened(redis_url, deadline="300ms")
-    await store.set(b"alice", b"secret", ttl=60_000)
-    readings = [store.get_many((b"alice",)) for _ in range(20)]
-    await asyncio.sleep(0)  # they are on their way
-    time.sleep(0.5)  # noqa: ASYNC251  somebody's handler, longer than the deadline
-    assert [await reading for reading in readings] == [[b"secret"]] * 20
-    assert not any(store.breakers().values())
+    async def block() -> None:
+        store = RedisStore(from_url(redis_url), deadline="300ms")
+        if is_connected:
+            await store.get(b"alice")
+        readings = [store.get_many((b"alice",)) for _ in range(20)]
+        await asyncio.sleep(0)  # they are on their way, or wait for the handshake
+        time.sleep(0.6)  # noqa: ASYNC251  somebody's handler, longer than the deadline
+        assert [await reading for reading in readings] == [[None]] * 20
+        assert not any(store.breakers().values())
+        await store.aclose()
+
+    factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(block())
 
 
 async def test_a_call_made_before_the_loop_was_blocked_is_not_late(

@@ -7,6 +7,7 @@ import redis.asyncio.sentinel
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.stores.redis import RedisStore
+from cachemw.testing import FaultProxy
 from tests.servers import Sentinels
 from tests.stores.conftest import Opener
 
@@ -54,6 +55,19 @@ async def test_h4_a_sentinel_that_hangs_costs_nothing(sentinel: Sentinels, opene
     store = opened(sentinel.url, deadline="800ms")  # less than it would take to wait for it
     await store.set(b"k", b"v", ttl=60_000)
     sentinel.sentinels[0].cont()
+
+
+async def test_a_sentinel_that_has_not_heard_yet_is_not_believed(
+    sentinel: Sentinels, opened: Opener
+) -> None:
+    replica = next(each for each in sentinel.data if each is not sentinel.primary())
+    old_news = b"*2\r\n$9\r\n127.0.0.1\r\n$5\r\n%d\r\n" % replica.port
+    async with FaultProxy(f"redis://127.0.0.1:{sentinel.sentinels[0].port}") as proxy:
+        proxy.change_next_reply(lambda _: [old_news], to="SENTINEL")
+        store = opened(f"redis+sentinel://127.0.0.1:{proxy.port}/mymaster")
+        with pytest.raises(StoreUnavailable, match=f"{replica.port} is not the primary"):
+            await store.get(b"k")
+        await store.set(b"k", b"v", ttl=60_000)
 
 
 async def test_one_sentinel_that_is_there_is_enough(sentinel: Sentinels, opened: Opener) -> None:

@@ -10,10 +10,14 @@ local function digits(number) return string.format('%d', number) end
 
 local function entry_field() return subject .. ':' .. handle end
 
-local function look()
-  local found = redis.pcall('HMGET', KEYS[1], '@', '@next')
+-- `under_way` is whether the request had found its session before: then it is followed to another
+-- id, however it came there. A request that only now comes with an old id is led on for a grace.
+local function look(under_way)
+  local found = redis.pcall('HMGET', KEYS[1], '@', '@next', '@was')
   if found.err then return 'unreadable' end
-  if found[2] then onward = found[2] return 'moved' end
+  onward = found[2] or under_way and found[3] or nil
+  if onward then return 'moved' end
+  if found[3] then return 'unknown' end
   if not found[1] then
     if redis.call('EXISTS', KEYS[1]) == 1 then return 'unreadable' end
     return 'unknown'

@@ -1,15 +1,16 @@
--- Saves, and moves the session under a new id: KEYS[3]. With a grace the old key keeps, for that
--- long, what leads from the old id to the new one, and nothing else.
+-- Saves, and moves the session under a new id: KEYS[3]. The old key keeps for a moment what leads
+-- from the old id to the new one, and nothing else: for everybody, or for requests under way only.
 -- One step: a request with the old id finds the session before the move or the way after it, and
 -- two requests that both want to renew end up with one new id.
--- ARGV: idle ms, grace ms, nonce, absolute ms for a new login or 0, guards, sets, forgets
-local state = look()
+-- ARGV: idle ms, how long the way is kept in ms, nonce, absolute ms for a new login or 0,
+--       @next or @was, guards, sets, forgets
+local state = look(true)
 if state ~= 'live' then return {state, onward or ''} end
-local lost, at = conflict(5)
+local lost, at = conflict(6)
 if lost then return {'conflict', lost} end
 apply(at)
 
-local grace, absolute = tonumber(ARGV[2]), tonumber(ARGV[4])
+local absolute = tonumber(ARGV[4])
 renewed = digits(now)
 if absolute > 0 then
   login = digits(now)
@@ -23,8 +24,6 @@ if entry then
   entry = nil
 end
 touch(KEYS[3], tonumber(ARGV[1]))
-if grace > 0 then
-  redis.call('HSET', KEYS[1], '@next', ARGV[3])
-  redis.call('PEXPIRE', KEYS[1], grace)
-end
+redis.call('HSET', KEYS[1], ARGV[5], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {state, now, redis.call('HGETALL', KEYS[3])}

@@ -1,7 +1,7 @@
 -- Writes the difference into a session that is still good, and into no other: a save cannot bring
 -- back what a logout destroyed, and keys it does not name stay as other requests left them.
 -- ARGV: idle ms, guards, fields to set, fields to forget
-local state = look()
+local state = look(true)
 if state ~= 'live' then return {state, onward or ''} end
 local lost, at = conflict(2)
 if lost then return {'conflict', lost} end

@@ -2,7 +2,7 @@
 -- One step: of two requests that take the same session one gets it, and what others saved up to
 -- this moment is in it.
 -- ARGV: guards
-local state = look()
+local state = look(true)
 if state ~= 'live' then return {state, onward or ''} end
 local lost = conflict(1)
 if lost then return {'conflict', lost} end

@@ -1,0 +1,121 @@
+"""What a URL and a pattern stand for, and purging just that.
+
+The other ways to invalidate are one write each, whatever they cover (`stamps.py`, `larder.py`).
+A URL is a few keys, one for each origin it may have been stored under. A pattern is a walk over the
+keys of every server, in batches, and costs as much as there are keys.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import quote, unquote, urlsplit
+
+from cachemw.caching.datakeys import pattern_key
+from cachemw.caching.hosts import Hosts
+from cachemw.caching.keeper import Keeper
+from cachemw.caching.keys import primary_key
+from cachemw.caching.leases import SOFTEN
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.writes import SETTLE
+from cachemw.errors import ConfigurationError
+from cachemw.messages import RequestHead
+from cachemw.stores.base import Store, together
+
+PolicyOf: TypeAlias = Callable[[str], CachePolicy | None]
+"""The policy that a GET of a path has, None when it has none."""
+
+Progress: TypeAlias = Callable[[int], object]
+"""Is told, after every batch, how many keys a walk has found so far."""
+
+_AS_SENT = "/:@!$&'()*+,;=-._~%"  # what a client leaves as it is in a path; '%' is escaped already
+_AS_SENT_IN_QUERY = _AS_SENT + '?"<>[]`{}|\\^'
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL as requests name it. Without an origin it means all that are known."""
+
+    origin: tuple[str, bytes] | None
+    path: bytes
+    query: bytes
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """The address that a path with a query, or an absolute URL, stands for."""
+        split = urlsplit(url)
+        is_absolute = split.scheme in ("http", "https") and bool(split.netloc)
+        if not is_absolute and (split.scheme or split.netloc or not split.path.startswith("/")):
+            raise ConfigurationError(
+                f"url={url!r} is no address: write '/products/3?page=2' or 'https://host/...'"
+            )
+        path = quote(split.path or "/", safe=_AS_SENT).encode("ascii")
+        query = quote(split.query, safe=_AS_SENT_IN_QUERY).encode("ascii")
+        origin = (split.scheme, _host(split.scheme, split.netloc)) if is_absolute else None
+        return cls(origin, path, query)
+
+
+async def purge_url(
+    keeper: Keeper, hosts: Hosts, policies: PolicyOf | None, url: str, *, soft: bool
+) -> int:
+    """Make what is stored for a URL invalid, or stale, with all variants. How many there were."""
+    address = Address.parse(url)
+    origins = [address.origin] if address.origin else await hosts.known()
+    policy = policies(unquote(address.path.decode("ascii"))) if policies else None
+    keys = [
+        primary_key(
+            RequestHead("GET", scheme, host, address.path, address.query), policy or CachePolicy()
+        )
+        for scheme, host in origins
+    ]
+    found = await asyncio.gather(*(keeper.purge_resource(key, soft=soft) for key in keys))
+    return sum(found)
+
+
+async def purge_pattern(
+    store: Store, pattern: str, *, soft: bool, dry_run: bool, progress: Progress | None
+) -> int:
+    """Forget every value whose key matches, or mark it as stale. How many there were.
+
+    Loads that began before it keep nothing. With `dry_run` nothing is done but the counting.
+    """
+    count = 0
+    async for batch in _walk(store, pattern):
+        entries = [key for key in batch if key.startswith(b"d:")]
+        count += len(entries)
+        if not dry_run:
+            # A value that is being made has holders and, perhaps, no entry yet.
+            held = [key for key in batch if key.startswith(b"dl:")]
+            pairs = [(b"d:" + key[3:], key) for key in held]
+            if soft:
+                pairs += [(key, b"dl:" + key[2:]) for key in entries]
+                await together([store.run(SOFTEN, pair, (b"%d" % store.now(),)) for pair in pairs])
+            else:
+                settled = [store.run(SETTLE, pair, (b"", b"", b"0")) for pair in pairs]
+                await store.delete(entries)
+                await together(settled)
+        if progress is not None:
+            progress(count)
+    return count
+
+
+async def stored_keys(store: Store, pattern: str) -> AsyncIterator[bytes]:
+    """The names of values whose key matches, each once."""
+    seen: set[bytes] = set()
+    async for batch in _walk(store, pattern):
+        for key in batch:
+            if key.startswith(b"d:") and key not in seen:
+                seen.add(key)
+                yield key
+
+
+async def _walk(store: Store, pattern: str) -> AsyncIterator[list[bytes]]:
+    """Values and their holders: no other key of ours matches, for there is but one ':{' in each."""
+    async for batch in store.scan(b"d*:{%b}" % pattern_key(pattern)[3:-1]):
+        yield batch
+
+
+def _host(scheme: str, netloc: str) -> bytes:
+    """The Host field that clients send for an authority: without the scheme's own port."""
+    host = netloc.rpartition("@")[2].lower()
+    return host.removesuffix({"http": ":80", "https": ":443"}[scheme]).encode()
