@@ -9,7 +9,7 @@ a time for each subject and purpose: issuing another one voids it. A wrong guess
 `max_attempts`, after which the token is void; of a long token a guess counts only with its locator,
 so that nobody can void what he has never seen.
 
-    long token   base64url of: digest of purpose and subject (16), locator (8), secret (32)
+    long token   base64url of: digest of the subject (16), locator (8), secret (32)
     code         some digits, to be typed: needs the subject when it is consumed
 
     k:{digest}   a hash: i locator, h digest of the secret, d what is handed out, n attempts left
@@ -55,7 +55,7 @@ class Tokens:
         if max_attempts < 1 or seconds(ttl) <= 0:
             raise ConfigurationError("max_attempts and ttl must be more than 0")
         self._store = store
-        self._purpose = purpose
+        self._purpose = blake2b(purpose.encode("utf-8", "surrogatepass"), digest_size=32).digest()
         self._ttl = seconds(ttl)
         self._max_attempts = max_attempts
         self._digits = digits
@@ -74,7 +74,7 @@ class Tokens:
             locator, secret = b"", token.encode()
         kind = b"d" if data is not None else b"s"
         kept = (locator, _hash(digest, secret), kind + payload, b"%d" % self._max_attempts)
-        await self._store.run(ISSUE, (_key(digest),), (*kept, b"%d" % (self._ttl * 1000)))
+        await self._store.run(ISSUE, (self._key(digest),), (*kept, b"%d" % (self._ttl * 1000)))
         return token
 
     async def consume(self, token: str, *, subject: str | None = None) -> Any:
@@ -89,7 +89,7 @@ class Tokens:
         if subject is not None and digest != self._digest(subject):
             return None
         args = (locator, _hash(digest, secret))
-        kept = await self._store.run(REDEEM, (_key(digest),), args)
+        kept = await self._store.run(REDEEM, (self._key(digest),), args)
         if not isinstance(kept, bytes):
             return None
         codec = codec_of(None) if kept[:1] == b"s" else self._codec
@@ -100,14 +100,16 @@ class Tokens:
 
     async def revoke(self, subject: str) -> bool:
         """Void the token of a subject. False when there was none."""
-        return await self._store.delete([_key(self._digest(subject))]) > 0
+        return await self._store.delete([self._key(self._digest(subject))]) > 0
 
     def _digest(self, subject: str) -> bytes:
-        purpose = self._purpose.encode("utf-8", "surrogatepass")
         text = subject.encode("utf-8", "surrogatepass")
-        return blake2b(
-            len(purpose).to_bytes(4, "big") + purpose + text, digest_size=DIGEST
-        ).digest()
+        return blake2b(text, key=self._purpose, digest_size=DIGEST).digest()
+
+    def _key(self, digest: bytes) -> bytes:
+        """Where a subject's token is kept. The purpose counts again: the digest came with a token,
+        and may be one that was issued for something else."""
+        return b"k:{%b}" % blake2b(digest, key=self._purpose, digest_size=16).hexdigest().encode()
 
     def _parts(self, token: str, subject: str | None) -> tuple[bytes, bytes, bytes] | None:
         """The digest, the locator and the secret that a token consists of."""
@@ -123,10 +125,6 @@ class Tokens:
         if len(raw) != DIGEST + LOCATOR + SECRET:
             return None
         return raw[:DIGEST], raw[DIGEST : DIGEST + LOCATOR], raw[DIGEST + LOCATOR :]
-
-
-def _key(digest: bytes) -> bytes:
-    return b"k:{%b}" % digest.hex().encode()
 
 
 def _hash(digest: bytes, secret: bytes) -> bytes:

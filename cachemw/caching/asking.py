@@ -77,6 +77,7 @@ class Asking:
     async def _lead(self, *, alone: bool) -> None:
         call, engine = self.call, self.call.engine
         fill = new_fill(call, self.stale, self._send_direct)
+        is_let_in = True
         async with self._waiting(fill) as (reader, leaving):
             wait = 0.0 if alone else call.policy.lease_wait
             acquire = acquiring(call, wait, self.why.detail)
@@ -92,7 +93,10 @@ class Asking:
                     await task
                     return
                 leave_traces(fill.scope, call.scope)
-                await self._serve(outcome, reader, is_first=True)
+                # An entry that somebody else's request has made is a hit, to the guard.
+                is_let_in = isinstance(outcome, Broadcast) or await call.is_let_in()
+                if is_let_in:
+                    await self._serve(outcome, reader, is_first=True)
                 if isinstance(outcome, Broadcast) and not leaving.done():
                     await asyncio.shield(task)  # work in the background of the app may still fail
             except Broken:
@@ -100,10 +104,12 @@ class Asking:
                 raise
             finally:
                 leave_traces(fill.scope, call.scope)
+        if not is_let_in:
+            await call.bypass(Reason.GUARD, receive=call.again())
 
     async def _follow(self, fill: Fill) -> bool:
         """Wait for another request's answer. False when it is not for this one."""
-        call = self.call
+        call, is_let_in = self.call, True
         async with self._waiting(fill) as (reader, leaving):
             if not await fill.still_stands(call.resource.tags):
                 return False
@@ -127,11 +133,13 @@ class Asking:
             if outcome is None:
                 return True
             if isinstance(outcome, Instead | Broadcast):
-                if await call.is_let_in():
+                is_let_in = await call.is_let_in()
+                if is_let_in:
                     await self._serve(outcome, reader, is_first=False)
-                else:
-                    await call.bypass(Reason.GUARD)
-                return True
+        if isinstance(outcome, Instead | Broadcast):
+            if not is_let_in:
+                await call.bypass(Reason.GUARD, receive=call.again())
+            return True
         if outcome is not _FAILED:
             self.why = replace(self.why, detail=Reason.UNCACHEABLE)
         await self._lead(alone=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachemw.asgi import replaying
 from cachemw.caching import status
 from cachemw.caching.cache_control import OUR_TARGET, CacheControl
 from cachemw.caching.flights import Flights
@@ -65,6 +66,11 @@ class Call:
             await self.send(message)
 
         await self.engine.app(self.scope, receive or self.receive, telling)
+
+    def again(self) -> Receive:
+        """The request's body from its beginning, after it has been read."""
+        message: Message = {"type": "http.request", "body": self.body, "more_body": False}
+        return replaying([message], self.receive)
 
     async def is_let_in(self) -> bool:
         """Whether the policy's guard lets this client have a shared response."""

@@ -39,6 +39,7 @@ def errand(
     made: dict[str, Any] = {
         **scope_for_everybody(scope, policy),
         "method": "GET" if scope["method"] == "HEAD" else scope["method"],
+        "raw_path": request.path,
         "headers": [*headers, *asking],
         "query_string": canonical_query(request.query, policy),
         CONTEXT: Notes(),

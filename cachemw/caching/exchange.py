@@ -13,7 +13,12 @@ from cachemw.asgi import read_body, replaying, respond
 from cachemw.caching import status
 from cachemw.caching.asking import Asking, start_refresh
 from cachemw.caching.call import RESULT, Call
-from cachemw.caching.credentials import cookies_named, credentials_of
+from cachemw.caching.credentials import (
+    cookies_named,
+    credentials_of,
+    has_credentials,
+    is_known_from_outside,
+)
 from cachemw.caching.entry import Entry
 from cachemw.caching.keys import primary_key
 from cachemw.caching.policy import CachePolicy, IdentityValue
@@ -75,9 +80,9 @@ async def _identify(call: Call, matched: Matched[CachePolicy]) -> bool:
     if call.request.method not in ("GET", "HEAD"):
         most = int(policy.max_body)
         call.body, messages, is_all = await read_body(call.receive, most)
+        call.receive = replaying(messages, call.receive)
         if not is_all or len(call.body) > most:
-            rest = replaying(messages, call.receive)
-            await call.bypass(Reason.KEY_TOO_LARGE, receive=rest)
+            await call.bypass(Reason.KEY_TOO_LARGE)
             return False
         digest = _body_digest(call.request.headers, call.body)
     setting = call.engine.settings.of(matched)
@@ -85,6 +90,12 @@ async def _identify(call: Call, matched: Matched[CachePolicy]) -> bool:
     identity = ""
     if not setting.is_plain:
         chosen, identity = await _chosen(call)
+        if not identity and _is_somebody_unnamed(call):
+            await call.bypass(Reason.AUTHORIZATION)
+            return False
+    if root := call.scope.get("root_path", ""):
+        # The app's links begin with it, and an outer layer may have taken it from a header.
+        chosen = (*chosen, root.encode("utf-8", "surrogatepass"))
     primary = primary_key(call.request, policy, digest)
     tags = setting.tags(matched, call.request, identity)
     call.resource = Resource(call.request, policy, primary, chosen, tags)
@@ -117,6 +128,14 @@ async def _chosen(call: Call) -> tuple[tuple[bytes, ...], str]:
     return tuple(chosen), identity
 
 
+def _is_somebody_unnamed(call: Call) -> bool:
+    """Whether the policy's `identity` names nobody where somebody seems to be asking: what the app
+    makes of him is not for all the others whom it does not name."""
+    if call.policy.credentials != "identity":
+        return False
+    return has_credentials(call.request.headers, call.policy) or is_known_from_outside(call.scope)
+
+
 async def _identity(
     function: Callable[[HTTPConnection], IdentityValue | Awaitable[IdentityValue]], scope: Scope
 ) -> tuple[str, bytes]:
@@ -124,7 +143,7 @@ async def _identity(
     value = function(HTTPConnection(scope))
     if inspect.isawaitable(value):
         value = await value
-    if value is None:
+    if value in (None, "", b""):
         return "", b"n"
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace"), b"b" + value

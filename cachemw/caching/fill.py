@@ -256,7 +256,9 @@ class Fill:
         await self._app(self.scope, self._receive_for_app, self._send_from_app)
         if self._must_ask_again:
             await self._ask_again()
-        if self._head is None or not (self.flow.ended or self._is_discarding):
+        # How much of it a client gets whose own response it is, is between the two.
+        is_theirs = self._is_discarding or isinstance(self._verdict, Refuse)
+        if self._head is None or not (self.flow.ended or is_theirs):
             raise Broken("the app returned before its response was complete")
 
     async def _ask_again(self) -> None:

@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TypeVar, cast
 
 from cachemw.caching.data import REFUSAL, DataEntry, DataHeader, DataRefusal, pack, unpack
 from cachemw.caching.datakeys import data_key, holders_key
@@ -29,6 +29,8 @@ from cachemw.caching.writes import BAR, HOLD, RETIME, SETTLE, WITHDRAW
 from cachemw.errors import UnreadableEntry
 from cachemw.scripts import SEAL, Reply
 from cachemw.stores.base import Store, together
+
+T = TypeVar("T")
 
 REMEMBERED = 20_000  # keys
 REFUSAL_LIVES = 10_000  # milliseconds; so long nobody waits for a value that is not kept
@@ -105,8 +107,7 @@ class Larder:
         ensured = self.keeper.ensure(entry.header.tags, entry.header.born, lives / 1000)
         kept = self.store.run(KEEP, (name, holders_key(key)), args)
         self._remember(key, entry.header.tags)
-        await ensured
-        return await kept == 1
+        return await _both(kept, ensured) == 1
 
     async def give_back(self, key: str, token: bytes, *, refused: bool = False) -> None:
         """End a lease without a value; when `refused`, nobody waits for the next for a while."""
@@ -135,8 +136,7 @@ class Larder:
             self._remember(key, header.tags)
             kept.append(self.store.run(SETTLE, (name, holders_key(key)), args))
         ensured = self.keeper.ensure(header.tags, header.born, lives / 1000)
-        answers = await together(kept)
-        await ensured
+        answers = await _both(together(kept), ensured)
         return all(answer == 1 for answer in answers)
 
     async def forget(self, keys: Sequence[str], token: bytes = b"") -> int:
@@ -158,9 +158,7 @@ class Larder:
         lives = moved.lives(now) / 1000
         ensured = self.keeper.ensure(entry.header.tags, entry.header.born, lives)
         args = (fresh_until.to_bytes(8, "big"), b"%d" % max(1, (fresh_until - now) // 1000))
-        done = self.store.run(RETIME, (data_key(key),), args)
-        await ensured
-        return await done == 1
+        return await _both(self.store.run(RETIME, (data_key(key),), args), ensured) == 1
 
     async def withdraw(self, key: str) -> Found:
         """What is kept under a key, which from now on nobody else finds."""
@@ -209,6 +207,14 @@ class Larder:
         for (_, tags), answer in zip(groups, await together(runs), strict=True):
             before.update(zip(tags, cast(list[bytes], answer), strict=True))
         return before
+
+
+async def _both(step: Awaitable[T], ensured: Awaitable[bool]) -> T:
+    """The result of a step, when the stamps that go with it are there, too."""
+    try:
+        return await step
+    finally:
+        await ensured
 
 
 async def _leased(

@@ -111,7 +111,6 @@ class PolicyOptions(TypedDict, total=False):
     compress: bool
     obey_client: bool
     near_cache: bool
-    verify: float
 
 
 def credentials_of(headers: Headers) -> bytes:
@@ -262,8 +261,7 @@ class CachePolicy(BaseModel):
     """Whether clients may ask for something fresher or newly made (`no-cache`, `max-age=0`, as
     browsers send on reload). The RFC leaves it to a gateway; off, reloads cost the app nothing."""
     near_cache: bool = True
-    verify: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The share of hits that are compared with what the app would have answered."""
+    """Whether entries may be kept in the process, where the middleware has a near cache."""
 
     def __init__(self, **options: Unpack[PolicyOptions]) -> None:
         try:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from anyio import wait_all_tasks_blocked
 from pydantic import BaseModel
 
 from cachemw.caching.cache import LONGEST_LIFE, Cache
@@ -208,8 +209,7 @@ async def test_workers_share_a_load(cache: Cache, store: MemoryStore, source: So
     first = asyncio.create_task(cache.get_or_set("k", source, "5m"))
     await source.asked.wait()
     second = asyncio.create_task(other.get_or_set("k", source, "5m"))
-    while (await other.stats()).misses == 0:
-        await asyncio.sleep(0)
+    await wait_all_tasks_blocked()
     source.may_answer.set()
     assert await asyncio.gather(first, second) == ["v1", "v1"]
     assert source.calls == 1

@@ -184,7 +184,7 @@ class Stage:
             await asyncio.sleep(0)
 
     async def close(self) -> None:
-        await self.cache.flights.drain(1.0)
+        await self.cache.engine.flights.drain(1.0)
         await self.cache.store.aclose()
 
 

@@ -4,13 +4,17 @@ from collections import Counter
 
 import pytest
 
-from tests.conformance import storing
+from tests.conformance import freshness, ranges, stale, storing, validation
 from tests.conformance.play import Scenario, play
 
 pytestmark = pytest.mark.anyio
 
 ALL: list[Scenario] = [
     *storing.SCENARIOS,
+    *freshness.SCENARIOS,
+    *stale.SCENARIOS,
+    *validation.SCENARIOS,
+    *ranges.SCENARIOS,
 ]
 
 

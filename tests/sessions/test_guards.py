@@ -240,3 +240,20 @@ async def test_without_the_middleware_the_error_says_so() -> None:
 
     with pytest.raises(ConfigurationError, match="SessionMiddleware"):
         await Browser(api).get("/me")
+
+
+async def test_a_save_that_was_refused_is_not_made_good_by_the_response() -> None:
+    shop = Shop()
+
+    @shop.app.app.post("/late")  # type: ignore[attr-defined]
+    async def late(request: Request) -> None:
+        request.session["more"] = 1
+        await shop.sessions.revoke_all(7)
+        await save_session(request)
+
+    browser = shop.browser()
+    await browser.post("/login")
+    answer = await browser.post("/late")
+    assert (answer.status, answer.set_cookie) == (200, None)
+    assert (await browser.get("/sync")).json() == {}
+    assert [key async for batch in shop.store.scan(b"s:*") for key in batch] == []

@@ -109,13 +109,22 @@ class Overlapping(RuleBasedStateMachine):
         self.it_writes(stranger, "a", [0])
         self.it_writes(user, "b", [0])
         self.somebody_logs_in_or_out(user, 7)
-        first, second = self.it_ends(stranger, False), self.it_ends(user, False)
-        return multiple(*first.values, *second.values)
+        given: list[Any] = [self.it_ends(stranger, False), self.it_ends(user, False)]
+        return multiple(*(cookie for each in given for cookie in each.values))
 
-    @rule(target=running, cookie=cookies, without=ONE_IN_EIGHT)
-    def a_request_comes(self, cookie: bytes, without: bool) -> Running:
-        if without:
-            return Running(self.visit(None), None, {})
+    @rule(target=running)
+    def a_stranger_comes(self) -> Running:
+        return Running(self.visit(None), None, {})
+
+    @rule(target=running, cookie=cookies, first=KEYS, second=KEYS)
+    def two_requests_come(self, cookie: bytes, first: str, second: str) -> Any:
+        """Overlapping from the start, each with something to save."""
+        requests = [self.request(cookie), self.request(cookie)]
+        for request, key in zip(requests, (first, second), strict=True):
+            self.it_writes(request, key, len(self.given) + len(key) + 10)
+        return multiple(*requests)
+
+    def request(self, cookie: bytes) -> Running:
         visit = self.visit(cookie)
         kept = self.living(cookie)
         seen = copy.deepcopy(kept.data) if kept else {}

@@ -1,0 +1,105 @@
+"""cachemw as its README sets it up, in front of the same Starlette app."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from benchmarks.apps import bare
+from cachemw import (
+    CacheMiddleware,
+    CachePolicy,
+    RateLimit,
+    RateLimitMiddleware,
+    SessionMiddleware,
+    install,
+    open_store,
+)
+from cachemw.stores.base import Store
+
+POLICY = CachePolicy(ttl="1h", force=True)
+ROUTES = {"/item/{n}": POLICY, "/big/{n}": POLICY, "/slow/{n}": POLICY}
+MOST = "1000000000"
+
+
+def _app(store: Store, *, sessions: bool = False) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await store.open()
+        yield
+        await store.aclose()
+
+    return Starlette(
+        routes=bare.session_routes() if sessions else bare.routes(), lifespan=lifespan
+    )
+
+
+def _store() -> Store:
+    return open_store(bare.URL + "?deadline=1s")
+
+
+def cache() -> ASGIApp:
+    store = _store()
+    app = _app(store)
+    app.add_middleware(CacheMiddleware, store=store, routes=ROUTES, **_near(None))
+    return app
+
+
+def near() -> ASGIApp:
+    store = _store()
+    app = _app(store)
+    app.add_middleware(CacheMiddleware, store=store, routes=ROUTES, **_near("64MiB"))
+    return app
+
+
+def no_policy() -> ASGIApp:
+    """The cache is there, and has nothing to do with these routes."""
+    store = _store()
+    app = _app(store)
+    app.add_middleware(CacheMiddleware, store=store, routes={"/elsewhere/{n}": POLICY})
+    return app
+
+
+def one_limit() -> ASGIApp:
+    return _limited(RateLimit(f"{MOST}/minute"))
+
+
+def three_limits() -> ASGIApp:
+    return _limited(RateLimit(f"{MOST}/second", f"{MOST}/minute", f"{MOST}/hour"))
+
+
+def sessions() -> ASGIApp:
+    store = _store()
+    app = _app(store, sessions=True)
+    app.add_middleware(SessionMiddleware, store=store, idle="30m", secure=False)
+    return app
+
+
+def everything() -> ASGIApp:
+    """A limit, the cache and sessions, as `install` puts them around an app."""
+    app = Starlette(routes=bare.session_routes())
+    install(
+        app,
+        store=bare.URL + "?deadline=1s",
+        cache={"/item/{n}": POLICY},
+        limits={"/{rest:path}": RateLimit(f"{MOST}/minute")},
+        sessions=True,
+    )
+    return app
+
+
+def _limited(rule: RateLimit) -> ASGIApp:
+    store = _store()
+    app = _app(store)
+    app.add_middleware(RateLimitMiddleware, store=store, default=rule)
+    return app
+
+
+def _near(size: str | None) -> dict[str, object]:
+    """Tells the middleware how large its near cache is."""
+    return {"near_cache": size}
+
+
+os.environ.setdefault("BENCH_REDIS_URL", bare.URL)

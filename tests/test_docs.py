@@ -1,0 +1,69 @@
+"""Undocumented is unfinished: names, options and words that the docs do not have fail here."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cachemw
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.reasons import Reason
+from cachemw.sessions.options import SessionOptions
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.name: path.read_text("utf-8") for path in ROOT.glob("docs/**/*.md")}
+PAGES["README.md"] = (ROOT / "README.md").read_text("utf-8")
+ALL = "\n".join(PAGES.values())
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    for name, text in PAGES.items():
+        for found in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            line = text.count("\n", 0, found.start()) + 1
+            yield f"{name}:{line}", found[1]
+
+
+@pytest.mark.parametrize("name", cachemw.__all__)
+def test_public_names_are_documented(name: str) -> None:
+    assert re.search(rf"\b{name}\b", ALL)
+
+
+@pytest.mark.parametrize("option", sorted(CachePolicy.model_fields))
+def test_policy_options_are_documented(option: str) -> None:
+    assert f"| `{option}` |" in PAGES["caching.md"]
+
+
+@pytest.mark.parametrize("reason", list(Reason), ids=str)
+def test_reasons_are_documented(reason: Reason) -> None:
+    assert f"| `{reason.value}` | {reason.meaning} |" in PAGES["caching.md"]
+
+
+@pytest.mark.parametrize(
+    "option", list(inspect.signature(cachemw.RateLimit.__init__).parameters)[2:]
+)
+def test_limit_options_are_documented(option: str) -> None:
+    assert f"`{option}" in PAGES["rate-limits.md"]
+
+
+@pytest.mark.parametrize("option", sorted(SessionOptions.__annotations__))
+def test_session_options_are_documented(option: str) -> None:
+    assert f"`{option}" in PAGES["sessions.md"]
+
+
+@pytest.mark.parametrize(("where", "code"), list(blocks("python")))
+def test_python_blocks_can_be_read_and_import_what_exists(where: str, code: str) -> None:
+    for node in ast.walk(ast.parse(code, where)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "cachemw":
+            module = __import__(node.module or "", fromlist=["*"])
+            missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            assert not missing, f"{where} imports {missing} from {node.module}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for name, text in PAGES.items():
+        here = ROOT if name == "README.md" else ROOT / "docs"
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text):
+            assert (here / target).exists(), f"{name} links to {target}"
