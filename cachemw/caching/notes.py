@@ -113,6 +113,8 @@ def _read(parts: Sequence[bytes]) -> Note | None:
     try:
         id_, _, region, word, *names = parts
         what = What(word.removeprefix(b"soft "))
+        if what is What.URL:
+            _path, _query = names
         return Note(id_, region.decode(), what, tuple(names), word.startswith(b"soft "))
     except ValueError:  # too short, a word of a later version, or garbage
         return None

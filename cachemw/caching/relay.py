@@ -25,14 +25,7 @@ from cachemw.caching.journal import Journal
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.keys import resource_key
 from cachemw.caching.larder import Larder
-from cachemw.caching.notes import (
-    LIVES,
-    Gap,
-    Note,
-    What,
-    position_key,
-    read_position,
-)
+from cachemw.caching.notes import LIVES, Gap, Note, What, position_key, read_position
 from cachemw.caching.purging import purge_pattern
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import Store
@@ -77,15 +70,18 @@ class Relay:
         """Carry what the journal has, up to a batch. `StoreUnavailable` says that it is to be done
         again, some of it perhaps twice."""
         position = read_position(await self._target.get(self._position))
+        self._source.now()  # a clock that is not known yet is read on the same trip
         found = await self._journal.read(position, BATCH)
         if isinstance(found, Gap):
-            await purge_everything(self._target, self._keeper)
-            trip = Trip(gap=found.reason)
-        elif found.notes:
-            await self._purge(found.notes)
-            trip = self._trip(found.notes)
-        else:
+            trip = await self._start_anew(found.reason)
+        elif not found.notes:
             return Trip()
+        else:
+            try:
+                await self._purge(found.notes)
+                trip = self._trip(found.notes)
+            except ValueError:  # what a note names cannot be the name of anything
+                trip = await self._start_anew("a note cannot be read")
         await self._remember(found.position)
         return trip
 
@@ -121,6 +117,10 @@ class Relay:
                 pause = SHORTEST
 
     # --- within
+
+    async def _start_anew(self, reason: str) -> Trip:
+        await purge_everything(self._target, self._keeper)
+        return Trip(gap=reason)
 
     def _trip(self, notes: Sequence[Note]) -> Trip:
         carried = [note for note in notes if note.what is not What.BEGINNING]
@@ -194,7 +194,7 @@ def _names(notes: Sequence[Note], what: What, soft: bool) -> list[bytes]:
 
 def _urls(notes: Sequence[Note], soft: bool) -> list[tuple[bytes, bytes]]:
     urls = [note.names for note in notes if note.what is What.URL and note.soft is soft]
-    return list(dict.fromkeys((url[0], url[1]) for url in urls if len(url) == 2))
+    return list(dict.fromkeys((path, query) for path, query in urls))
 
 
 def _text(name: bytes) -> str:
