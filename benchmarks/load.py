@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
+from math import inf
 from typing import TypeAlias
 
 RECEIVE = 256 * 1024
@@ -29,16 +30,14 @@ class Load:
     """What one turn of load found. Times are seconds."""
 
     requests: int
+    rate: float
+    """Requests a second."""
     bad: int
-    seconds: float
     p50: float
     p99: float
+    seconds: float
     sample: bytes
     """The beginning of a bad answer, if there was one."""
-
-    @property
-    def rate(self) -> float:
-        return self.requests / self.seconds
 
 
 def request(path: str, cookie: str = "", method: str = "GET") -> bytes:
@@ -62,10 +61,13 @@ class _Client:
         self.socket = socket.create_connection(("127.0.0.1", self.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def ask(self) -> None:
-        request, self.due = next(self.exchanges)
-        self.began = time.perf_counter()
-        self.socket.sendall(request)
+    def ask(self) -> bool:
+        """Send the next request; False when there is none left."""
+        for message, self.due in self.exchanges:
+            self.began = time.perf_counter()
+            self.socket.sendall(message)
+            return True
+        return False
 
     def answer(self) -> bytes | None:
         """The whole answer, or None while it is not complete."""
@@ -115,24 +117,26 @@ def body_of(data: bytes) -> bytes:
     return b"".join(chunks)
 
 
-def drive(port: int, workloads: list[Iterator[Exchange]], seconds: float) -> Load:
-    """Load a server for so long, with one connection for each workload."""
-    clients = {}
+def drive(port: int, workloads: list[Iterator[Exchange]], seconds: float = inf) -> Load:
+    """Load a server for so long, or until the workloads end; one connection for each of them.
+
+    What is under way at the end is waited for. It counts as a request, but not for the rate.
+    """
+    clients: dict[int, _Client] = {}
     poll = select.epoll()
     for workload in workloads:
-        client = _Client(port, workload)
-        clients[client.socket.fileno()] = client
-        poll.register(client.socket, select.EPOLLIN)
+        _enlist(_Client(port, workload), clients, poll)
     times: list[float] = []
-    bad, sample = 0, b""
+    in_time = bad = 0
+    sample = b""
     gc.disable()
     began = now = time.perf_counter()
-    for client in clients.values():
-        client.ask()
-    while now - began < seconds:
+    end = began + seconds
+    busy = sum(client.ask() for client in list(clients.values()))
+    while busy:
         ready = poll.poll(PATIENCE)
         if not ready:
-            bad, sample = bad + 1, b"no answer"
+            bad, sample = bad + busy, b"no answer"
             break
         for number, _ in ready:
             client = clients[number]
@@ -141,18 +145,25 @@ def drive(port: int, workloads: list[Iterator[Exchange]], seconds: float) -> Loa
                 continue
             now = time.perf_counter()
             times.append(now - client.began)
+            if now < end:
+                in_time += 1
             if not client.is_good(answer):
                 bad, sample = bad + 1, answer[:300]
                 if _is_last(answer):
-                    _reconnect(client, clients, poll)
-            client.ask()
-    took = time.perf_counter() - began
+                    _dismiss(client, clients, poll)
+                    client.connect()
+                    _enlist(client, clients, poll)
+            if now >= end or not client.ask():
+                _dismiss(client, clients, poll)
+                busy -= 1
+    took = min(time.perf_counter(), end) - began
     gc.enable()
-    for client in clients.values():
-        client.socket.close()
+    for client in list(clients.values()):
+        _dismiss(client, clients, poll)
     poll.close()
     times.sort()
-    return Load(len(times), bad, took, quantile(times, 0.5), quantile(times, 0.99), sample)
+    p50, p99 = quantile(times, 0.5), quantile(times, 0.99)
+    return Load(len(times), in_time / took, bad, p50, p99, took, sample)
 
 
 def _is_last(answer: bytes) -> bool:
@@ -160,46 +171,15 @@ def _is_last(answer: bytes) -> bool:
     return not head.startswith(b"http") or b"connection: close" in head
 
 
-def _reconnect(client: _Client, clients: dict[int, _Client], poll: select.epoll) -> None:
-    poll.unregister(client.socket)
-    del clients[client.socket.fileno()]
-    client.socket.close()
-    client.connect()
+def _enlist(client: _Client, clients: dict[int, _Client], poll: select.epoll) -> None:
     clients[client.socket.fileno()] = client
     poll.register(client.socket, select.EPOLLIN)
 
 
-def burst(port: int, exchange: Exchange, count: int) -> Load:
-    """The same request over `count` connections at once."""
-    clients = {}
-    poll = select.epoll()
-    for _ in range(count):
-        client = _Client(port, cycle([exchange]))
-        clients[client.socket.fileno()] = client
-        poll.register(client.socket, select.EPOLLIN)
-    times: list[float] = []
-    bad, sample = 0, b""
-    began = time.perf_counter()
-    for client in clients.values():
-        client.ask()
-    while len(times) < count:
-        ready = poll.poll(PATIENCE)
-        if not ready:
-            bad, sample = bad + count - len(times), b"no answer"
-            break
-        for number, _ in ready:
-            answer = clients[number].answer()
-            if answer is not None:
-                times.append(time.perf_counter() - clients[number].began)
-                if not clients[number].is_good(answer):
-                    bad, sample = bad + 1, answer[:300]
-                poll.unregister(number)
-    took = time.perf_counter() - began
-    for client in clients.values():
-        client.socket.close()
-    poll.close()
-    times.sort()
-    return Load(len(times), bad, took, quantile(times, 0.5), quantile(times, 0.99), sample)
+def _dismiss(client: _Client, clients: dict[int, _Client], poll: select.epoll) -> None:
+    poll.unregister(client.socket)
+    del clients[client.socket.fileno()]
+    client.socket.close()
 
 
 def ask(port: int, message: bytes) -> bytes:

@@ -89,9 +89,12 @@ def compare(
     connections: Sequence[int],
     effort: Effort,
     uncounted: Sequence[Subject] = (),
-    warm: Workloads | None = None,
+    first: Sequence[Exchange] = (),
 ) -> list[Row]:
-    """Rows for every subject that can be started, at each number of connections."""
+    """Rows for every subject that can be started, at each number of connections.
+
+    Each is asked for what comes `first` twice before anything is measured.
+    """
     with ExitStack() as running:
         servers: list[Server] = []
         for subject in subjects:
@@ -99,6 +102,7 @@ def compare(
             server = running.enter_context(serving(subject, counting=counting))
             if server is not None:
                 servers.append(server)
+                drive(server.port, [iter([*first, *first])])
         rows: list[Row] = []
         for count in connections:
             level = {
@@ -109,7 +113,7 @@ def compare(
             for turn in range(effort.rounds):
                 print(f"\r{told}: round {turn + 1} of {effort.rounds}  ", end="", file=sys.stderr)
                 for server in servers:
-                    drive(server.port, (warm or workloads)(server, count), effort.warm_up)
+                    drive(server.port, workloads(server, count), effort.warm_up)
                     level[server.name].rounds.append(
                         _round(server, workloads(server, count), effort.seconds)
                     )
@@ -127,9 +131,7 @@ def _round(server: Server, workload: list[Iterator[Exchange]], seconds: float) -
     time.sleep(0.02)  # what is under way is part of it
     cpu, redis_cpu = server.cpu() - cpu, server.redis_cpu() - redis_cpu
     after = _info(server)
-    commands, reads, received, sent = (
-        new - old for new, old in zip(after, before, strict=True)
-    )
+    commands, reads, received, sent = (new - old for new, old in zip(after, before, strict=True))
     return Round(load, cpu, redis_cpu, commands, reads, sent, received, server.runs() - runs)
 
 

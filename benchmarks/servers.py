@@ -131,7 +131,12 @@ def _start(
     command: list[str], core: int | None, log: object, environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     process: subprocess.Popen[bytes] = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=ROOT  # type: ignore[call-overload]
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        cwd=ROOT,  # type: ignore[call-overload]
     )
     os.sched_setaffinity(process.pid, CORES if core is None else [core])
     return process

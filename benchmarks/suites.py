@@ -43,7 +43,13 @@ def near(effort: Effort, only: Sequence[str]) -> list[Row]:
 
 
 def _hits(
-    table: str, kind: str, those: list[Subject], connections: Sequence[int], effort: Effort
+    table: str,
+    kind: str,
+    those: list[Subject],
+    connections: Sequence[int],
+    effort: Effort,
+    *,
+    uncounted: Sequence[Subject] = BARE,
 ) -> list[Row]:
     exchanges = [_exchange(kind, number) for number in range(KEYS)]
 
@@ -54,7 +60,13 @@ def _hits(
         ]
 
     return compare(
-        table, those, workloads, connections=connections, effort=effort, uncounted=BARE
+        table,
+        those,
+        workloads,
+        connections=connections,
+        effort=effort,
+        uncounted=uncounted,
+        first=exchanges,
     )
 
 
@@ -89,7 +101,7 @@ def limits(effort: Effort, only: Sequence[str]) -> list[Row]:
         subjects.LIMIT_THREE,
         *subjects.LIMIT_PEERS,
     ]
-    return _hits("rate limit", "item", named(those, only), (1, 32), effort)
+    return _hits("rate limit", "item", named(those, only), (1, 32), effort, uncounted=those)
 
 
 def sessions(effort: Effort, only: Sequence[str]) -> list[Row]:
@@ -104,7 +116,12 @@ def sessions(effort: Effort, only: Sequence[str]) -> list[Row]:
     for table, path in (("session, read", "/read"), ("session, write", "/write")):
         asking = _Visitors(path)
         rows += compare(
-            table, named(those, only), asking.workloads, connections=(1, 32), effort=effort
+            table,
+            named(those, only),
+            asking.workloads,
+            connections=(1, 32),
+            effort=effort,
+            uncounted=those,
         )
     return rows
 
@@ -112,15 +129,14 @@ def sessions(effort: Effort, only: Sequence[str]) -> list[Row]:
 class _Visitors:
     """Logs in once for each server and connection."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, number: int = 0) -> None:
         self.path = path
+        self.number = number
         self.cookies: dict[tuple[str, int], str] = {}
 
     def workloads(self, server: Server, connections: int) -> list[Iterator[Exchange]]:
-        asked = [
-            request(self.path, self._cookie(server, turn)) for turn in range(connections)
-        ]
-        return [cycle([(message, body(0))]) for message in asked]
+        asked = [request(self.path, self._cookie(server, turn)) for turn in range(connections)]
+        return [cycle([(message, body(self.number))]) for message in asked]
 
     def _cookie(self, server: Server, turn: int) -> str:
         known = self.cookies.get((server.name, turn))
@@ -141,8 +157,17 @@ def log_in(port: int) -> str:
 
 
 def together(effort: Effort, only: Sequence[str]) -> list[Row]:
-    """A limit, a cache lookup and a session in one request, one at a time: trips are counted."""
-    return _hits("limit + cache hit", "item", [subjects.EVERYTHING], (1, 32), effort)
+    """A limit with a cache hit, and a limit with a session: how many trips do they take?"""
+    rows: list[Row] = []
+    for table, asking in (
+        ("limit + cache hit", _Visitors("/item/1", 1)),
+        ("limit + session", _Visitors("/read")),
+    ):
+        those = named([subjects.EVERYTHING], only)
+        rows += compare(
+            table, those, asking.workloads, connections=(1, 32), effort=effort, uncounted=those
+        )
+    return rows
 
 
 def _exchange(kind: str, number: int) -> Exchange:

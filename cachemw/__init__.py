@@ -1,5 +1,7 @@
 """cachemw: the cache layer for ASGI apps. The public names; `docs/` explains them."""
 
+from cachemw.caching.cache import Cache
+from cachemw.caching.datakeys import literal
 from cachemw.caching.marks import CacheContext, Cached, Purges, cached, purges
 from cachemw.caching.middleware import CacheMiddleware
 from cachemw.caching.policy import CachePolicy
@@ -15,8 +17,10 @@ from cachemw.sessions.middleware import SessionMiddleware
 from cachemw.sessions.session import Session
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores import MemoryStore, RedisStore, Store, open_store
+from cachemw.tokens import Tokens
 
 __all__ = [
+    "Cache",
     "CacheContext",
     "CacheMW",
     "CacheMiddleware",
@@ -36,11 +40,13 @@ __all__ = [
     "Sessions",
     "Store",
     "StoreUnavailable",
+    "Tokens",
     "cached",
     "client_ip",
     "fresh_login",
     "header",
     "install",
+    "literal",
     "open_store",
     "purges",
     "required_session",

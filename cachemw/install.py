@@ -24,6 +24,7 @@ from cachemw.sessions.middleware import SessionMiddleware
 from cachemw.sessions.options import SessionOptions
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores import Store, open_store
+from cachemw.stores.near import with_near
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def install(
     sessions: Sessions | bool | None = None,
     config: str | PathLike[str] | None = None,
     trusted_proxies: Iterable[str] = (),
+    near_cache: int | str | None = None,
 ) -> CacheMW:
     """Give a Starlette or FastAPI app a cache, rate limits and sessions that share one store.
 
@@ -53,6 +55,7 @@ def install(
     inside, middleware that is added later outside: GZip and CORS belong outside. Whatever cannot be
     right raises `ConfigurationError`, here or when the app starts.
 
+    `near_cache="32MiB"` keeps that much of what was read in the process (docs/caching.md).
     `config` names a TOML or YAML file; `CACHEMW_*` variables win over it, and both over arguments.
     """
     if not isinstance(cast(object, app), Starlette):
@@ -63,7 +66,7 @@ def install(
     if hasattr(app.state, "cachemw"):
         raise ConfigurationError("install() was called twice for this app: once is enough")
     settings = load_settings(config, code=_written(store, cache))
-    opened = _store(store, settings.store)
+    opened = with_near(_store(store, settings.store), near_cache)
     limiter = Limiter(opened)
     table = {**_limits(settings.limits), **(limits or {})}
     keeps_sessions = _sessions(sessions, settings.sessions)

@@ -1,6 +1,5 @@
 """cachemw as its README sets it up, in front of the same Starlette app."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +13,7 @@ from cachemw import (
     RateLimit,
     RateLimitMiddleware,
     SessionMiddleware,
+    Sessions,
     install,
     open_store,
 )
@@ -31,9 +31,7 @@ def _app(store: Store, *, sessions: bool = False) -> Starlette:
         yield
         await store.aclose()
 
-    return Starlette(
-        routes=bare.session_routes() if sessions else bare.routes(), lifespan=lifespan
-    )
+    return Starlette(routes=bare.session_routes() if sessions else bare.routes(), lifespan=lifespan)
 
 
 def _store() -> Store:
@@ -83,9 +81,10 @@ def everything() -> ASGIApp:
     install(
         app,
         store=bare.URL + "?deadline=1s",
-        cache={"/item/{n}": POLICY},
+        # A page that is the same for all, asked for by a visitor with a cookie.
+        cache={"/item/{n}": CachePolicy(ttl="1h", force=True, credentials="strip")},
         limits={"/{rest:path}": RateLimit(f"{MOST}/minute")},
-        sessions=True,
+        sessions=Sessions(idle="30m", secure=False),
     )
     return app
 
@@ -100,6 +99,3 @@ def _limited(rule: RateLimit) -> ASGIApp:
 def _near(size: str | None) -> dict[str, object]:
     """Tells the middleware how large its near cache is."""
     return {"near_cache": size}
-
-
-os.environ.setdefault("BENCH_REDIS_URL", bare.URL)

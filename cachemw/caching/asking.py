@@ -153,8 +153,7 @@ class Asking:
         if not told or outcome.reason is Reason.STORE_UNAVAILABLE:
             return fill.is_for(self.call.resource)
         try:
-            is_purged = await self.call.engine.shelf.is_purged(fill.began_at, told)
-            return fill.is_for(self.call.resource) and not is_purged
+            return fill.is_for(self.call.resource) and await fill.is_current(told)
         except StoreUnavailable:
             return False
 
@@ -303,7 +302,7 @@ def acquiring(
                 as_of = asyncio.get_running_loop().time()
                 leasing = engine.keeper.lease(resource, variant)
                 try:
-                    found = await engine.shelf.find(resource)
+                    found = await engine.shelf.find(resource, afresh=True)
                 finally:
                     lease = await leasing
                 entry = good(found)

@@ -23,17 +23,19 @@ from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datakeys import key_text
 from cachemw.caching.datapolicy import DataPolicy, Keeping, Loading, all_tags
 from cachemw.caching.hosts import Hosts
+from cachemw.caching.journal import Journal, noted
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.larder import Found, Larder
 from cachemw.caching.loads import Counts, Loads, Order, called
 from cachemw.caching.memoized import Memoize
+from cachemw.caching.notes import What
 from cachemw.caching.purging import PolicyOf, Progress, purge_pattern, purge_url, stored_keys
 from cachemw.caching.stamps import route_tag
 from cachemw.caching.values import codec_of
 from cachemw.caching.writing import Write
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError, StoreUnavailable, UnreadableEntry
-from cachemw.stores.base import Store
+from cachemw.stores.base import Store, together
 
 T = TypeVar("T")
 
@@ -45,13 +47,15 @@ class Cache:
     """The data cache and the invalidation API. Needs no app: a script may make one, too.
 
     `policies` tells, of a path, the policy of its GET, so that `purge(url=...)` knows which query
-    parameters count; without it, all of them do.
+    parameters count; without it, all of them do. `journal` lets other regions hear of purges.
     """
 
-    def __init__(self, store: Store, *, policies: PolicyOf | None = None) -> None:
+    def __init__(
+        self, store: Store, *, policies: PolicyOf | None = None, journal: Journal | None = None
+    ) -> None:
         self.store = store
         self._policies = policies
-        self._keeper = Keeper(store)
+        self._keeper = Keeper(store, journal)
         self._larder = Larder(store, self._keeper)
         self._loads = Loads(self._larder)
         self._hosts = Hosts(store)
@@ -325,6 +329,9 @@ class Cache:
         if key is not None:
             count += await (self._larder.soften(key) if soft else self._larder.forget([key]))
         if pattern is not None:
+            if not dry_run:
+                name = pattern.encode("utf-8", "surrogatepass")
+                await together(noted(self._keeper.journal, What.PATTERN, [name], soft=soft))
             count += await purge_pattern(
                 self.store, pattern, soft=soft, dry_run=dry_run, progress=progress
             )

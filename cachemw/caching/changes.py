@@ -7,25 +7,28 @@ the route say. It happens before the client hears of its success, so that its ne
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from starlette.types import Scope
 
 from cachemw.asgi import head_of, host_of, route_path
-from cachemw.caching.groups import groups_to_invalidate
+from cachemw.caching.groups import group_tag, groups_to_invalidate
 from cachemw.caching.invalidation import targets_to_invalidate
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.keys import primary_key
 from cachemw.caching.marks import PurgesMark
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.stamps import namespace_tag
-from cachemw.caching.tags import TagInputs, tag_bytes
+from cachemw.caching.stamps import bodies_tag, namespace_tag
+from cachemw.caching.tags import TagInputs
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import RequestHead, ResponseHead
 from cachemw.routes import Matched, RouteTable
 
 logger = logging.getLogger("cachemw.cache")
+
+_KEPT_METHODS = ("GET", "QUERY", "POST")
 
 Marks: TypeAlias = tuple[PurgesMark, ...]
 
@@ -56,8 +59,9 @@ class Changes:
         request = head_of(scope)
         try:
             for path, query in targets_to_invalidate(request, response):
-                await self._purge_url(scope, request, path, query)
-            groups = [tag_bytes(group) for group in groups_to_invalidate(request, response)]
+                target = replace(request, method="GET", path=path, query=query)
+                await self._purge_url(scope, target)
+            groups = [group_tag(request, g) for g in groups_to_invalidate(request, response)]
             await self._purge_tags(groups, soft=False)
             if marks is not None:
                 await self._obey(scope, request, marks)
@@ -72,21 +76,37 @@ class Changes:
                 tags.append(namespace_tag(mark.namespace))
             await self._purge_tags(tags, soft=mark.soft)
             for template in mark.urls:
-                url = urlsplit(template.url(inputs))
-                path, query = url.path.encode(), url.query.encode()
-                await self._purge_url(scope, request, path, query, soft=mark.soft)
+                target = _named(template.url(inputs), request)
+                await self._purge_url(scope, target, soft=mark.soft)
 
     async def _purge_tags(self, tags: Sequence[bytes], *, soft: bool) -> None:
         if tags:
             await self._keeper.purge_tags(tags, soft=soft)
 
-    async def _purge_url(
-        self, scope: Scope, request: RequestHead, path: bytes, query: bytes, *, soft: bool = False
-    ) -> None:
-        """Purge a URL of the request's own origin, if it is one that is cached at all."""
-        plain = unquote(path.decode("latin-1"))
+    async def _purge_url(self, scope: Scope, target: RequestHead, *, soft: bool = False) -> None:
+        """Purge a URL, if it is one that is cached at all: what GET keeps, and what methods with a
+        body do."""
+        plain = unquote(target.path.decode("latin-1"))
         routed = route_path({**scope, "path": plain})
-        matched = self._policies.match(scope.get("app"), "GET", routed, host_of(scope))
-        if matched is not None:
-            target = RequestHead("GET", request.scheme, request.host, path, query)
-            await self._keeper.purge_resource(primary_key(target, matched.policy), soft=soft)
+        for method in _KEPT_METHODS:
+            matched = self._policies.match(scope.get("app"), method, routed, target.host)
+            if matched is None or method not in matched.policy.methods:
+                continue
+            primary = primary_key(replace(target, method=method), matched.policy)
+            if method == "GET":
+                await self._keeper.purge_resource(primary, soft=soft)
+            else:
+                await self._purge_tags([bodies_tag(primary)], soft=soft)
+
+
+def _named(url: str, request: RequestHead) -> RequestHead:
+    """The URL that a mark names: a path of the request's own origin, or an absolute one."""
+    parts = urlsplit(url)
+    return replace(
+        request,
+        method="GET",
+        scheme=parts.scheme or request.scheme,
+        host=parts.netloc.encode() or request.host,
+        path=parts.path.encode() or b"/",
+        query=parts.query.encode(),
+    )

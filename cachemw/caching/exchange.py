@@ -26,6 +26,7 @@ from cachemw.caching.reasons import Reason
 from cachemw.caching.replay import answer
 from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Hit, Miss, OnlyIfCached, StaleHit, Validate, decide
+from cachemw.caching.stamps import bodies_tag
 from cachemw.caching.status import Forward
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, first_of
@@ -98,6 +99,8 @@ async def _identify(call: Call, matched: Matched[CachePolicy]) -> bool:
         chosen = (*chosen, root.encode("utf-8", "surrogatepass"))
     primary = primary_key(call.request, policy, digest)
     tags = setting.tags(matched, call.request, identity)
+    if digest:
+        tags = (bodies_tag(primary_key(call.request, policy)), *tags)
     call.resource = Resource(call.request, policy, primary, chosen, tags)
     return True
 

@@ -17,7 +17,7 @@ come to its end.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TypeAlias
@@ -30,14 +30,13 @@ from cachemw.caching.entry import Entry
 from cachemw.caching.etags import etag_of, generate_etag
 from cachemw.caching.flow import Broken, Flow, Reader
 from cachemw.caching.freshness import ERROR_STATUSES
-from cachemw.caching.groups import groups_of
+from cachemw.caching.groups import group_tag, groups_of
 from cachemw.caching.keeper import RENEW_AFTER, Keeper, Lease
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Keep, Refuse, Verdict, Wishes, confirm, entry_header, judge
 from cachemw.caching.shelf import Shelf, all_tags
-from cachemw.caching.tags import tag_bytes
 from cachemw.caching.validation import CONDITIONAL, to_freshen
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, without
@@ -188,13 +187,21 @@ class Fill:
         if self.lease is None:
             return False
         try:
-            stands, is_purged = await asyncio.gather(
-                self._keeper.renew(self.resource, self.lease),
-                self._shelf.is_purged(self.lease.born, tags),
+            stands, is_current = await asyncio.gather(
+                self._keeper.renew(self.resource, self.lease), self.is_current(tags)
             )
         except StoreUnavailable:
             return False
-        return stands and not is_purged
+        return stands and is_current
+
+    async def is_current(self, tags: Sequence[bytes]) -> bool:
+        """Whether none of these tags was purged since it began. If one was, nobody need wait for
+        this fill's lease."""
+        if not await self._shelf.is_purged(self.began_at, tags):
+            return True
+        self.unkept = Reason.PURGED
+        await self._settled(self._give_back(None))
+        return False
 
     def forget_client(self) -> None:
         """The one who asked first has been served otherwise."""
@@ -412,7 +419,8 @@ class Fill:
             self._decide(Broadcast(head.status, head.headers, self._verdict, tags, self.unkept))
 
     def _tags(self, keep: Keep) -> tuple[bytes, ...]:
-        groups = [tag_bytes(group) for group in sorted(groups_of(keep.headers))]
+        request = self.resource.request
+        groups = [group_tag(request, group) for group in sorted(groups_of(keep.headers))]
         return all_tags([self.resource.tags, self._notes.tags, groups])
 
     def _decide(self, outcome: Outcome) -> None:

@@ -2,11 +2,14 @@
 
 `Cache-Groups` says which groups a response is in, `Cache-Group-Invalidation` which ones the
 response to an unsafe request has made invalid. Groups belong to one origin; keeping them apart is
-the affair of whoever makes keys of them. Invalidation by group does not go on to further groups.
+the affair of `group_tag`. Invalidation by group does not go on to further groups.
 """
+
+from urllib.parse import quote
 
 from cachemw.caching.fields import structured_list
 from cachemw.caching.invalidation import SAFE_METHODS
+from cachemw.caching.tags import tag_bytes
 from cachemw.messages import Headers, RequestHead, ResponseHead, lines_of
 
 
@@ -20,6 +23,12 @@ def groups_to_invalidate(request: RequestHead, response: ResponseHead) -> frozen
     if request.method in SAFE_METHODS:
         return frozenset()
     return _strings(response.headers, b"cache-group-invalidation")
+
+
+def group_tag(request: RequestHead, group: str) -> bytes:
+    """The tag that all responses in a group have, of the origin that the request was made to."""
+    host = quote(request.host.lower(), safe=":[]")  # no space in it, so it ends where it ends
+    return tag_bytes(f"@group:{request.scheme}://{host} {group}")
 
 
 def _strings(headers: Headers, name: bytes) -> frozenset[str]:

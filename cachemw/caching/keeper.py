@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cachemw.caching.entry import Entry, Refusal, Signpost, pack
+from cachemw.caching.journal import Journal, noted
 from cachemw.caching.keys import census_key, lease_key, record_key
 from cachemw.caching.leases import KEEP, LEASE, RELEASE, RENEW, SOFTEN
+from cachemw.caching.notes import What
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.stamps import (
@@ -57,10 +59,11 @@ class Leasing:
 
 
 class Keeper:
-    """Writes entries and purges them."""
+    """Writes entries and purges them; other regions hear of purges by the journal, if any."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, journal: Journal | None = None) -> None:
         self._store = store
+        self.journal = journal
         self._has_put_up_marks = False
 
     async def get_ready(self) -> None:
@@ -142,8 +145,9 @@ class Keeper:
     async def purge_tags(self, tags: Sequence[bytes], *, soft: bool = False) -> None:
         """Make every entry with one of these tags invalid, or stale. Two trips, whatever they
         cover."""
+        notes = noted(self.journal, What.TAGS, tags, soft=soft)
         now = b"%d" % await self._store.time()
-        await together(
+        purges = (
             self._store.run(
                 PURGE,
                 (mark_key(bucket), *map(stamp_key, group)),
@@ -152,15 +156,20 @@ class Keeper:
             )
             for bucket, group in by_bucket(tags).items()
         )
+        await together([*notes, *purges])
 
     async def purge_resource(self, primary: bytes, *, soft: bool = False) -> bool:
         """Make whatever is stored for a URL invalid, or stale, with all its variants. One trip, or
         two."""
         record, leases = record_key(primary), lease_key(primary)
-        if not soft:
-            return await self._store.delete((record, leases, census_key(primary))) > 0
-        now = b"%d" % await self._store.time()
-        return await self._store.run(SOFTEN, (record, leases), (now,)) == 1
+        notes = noted(self.journal, What.RESOURCE, [primary], soft=soft)
+        if soft:
+            now = b"%d" % await self._store.time()
+            purge: Awaitable[Reply] = self._store.run(SOFTEN, (record, leases), (now,))
+        else:
+            purge = self._store.delete((record, leases, census_key(primary)))
+        *_, found = await together([*notes, purge])
+        return bool(found)
 
     def _keep(
         self,

@@ -14,8 +14,10 @@ from typing import TypeVar, cast
 
 from cachemw.caching.data import REFUSAL, DataEntry, DataHeader, DataRefusal, pack, unpack
 from cachemw.caching.datakeys import data_key, holders_key
-from cachemw.caching.keeper import Keeper
-from cachemw.caching.leases import KEEP, LEASE, RELEASE, SOFTEN
+from cachemw.caching.journal import noted
+from cachemw.caching.keeper import LEASE_LIVES, Keeper
+from cachemw.caching.leases import KEEP, LEASE, RELEASE, RENEW, SOFTEN
+from cachemw.caching.notes import What
 from cachemw.caching.stamps import (
     MARK_LIVES,
     STAMP_LIVES,
@@ -93,12 +95,17 @@ class Larder:
 
     # --- making a value that is missing
 
-    def lease(self, key: str, lives: float) -> Awaitable[tuple[bytes, int] | None]:
+    def lease(self, key: str) -> Awaitable[tuple[bytes, int] | None]:
         """A token with the instant at which making begins, None when somebody else is at it. One
         trip, begun at the call."""
         token = secrets.token_hex(8).encode()
-        args = (_LEASE, token, b"%d" % (lives * 1000))
+        args = (_LEASE, token, b"%d" % LEASE_LIVES)
         return _leased(token, self.store.run(LEASE, (holders_key(key),), args), self.store.time())
+
+    async def renew(self, key: str, token: bytes) -> bool:
+        """Whether a lease still stands, for another while."""
+        args = (_LEASE, token, b"%d" % LEASE_LIVES)
+        return await self.store.run(RENEW, (holders_key(key),), args) == 1
 
     async def keep(self, key: str, token: bytes, entry: DataEntry) -> bool:
         """Keep a value under a lease. False when the lease has ended meanwhile."""
@@ -128,6 +135,7 @@ class Larder:
         """Keep values whatever was there; `token` ends a hold. False when one of them is not kept,
         since it is being written elsewhere just now."""
         now, lives = self.store.now(), 0
+        notes = self._noted(list(payloads)) if token else []
         kept: list[Awaitable[Reply]] = []
         for key, payload in payloads.items():
             name, entry = data_key(key), DataEntry(header, payload, fresh_until)
@@ -137,19 +145,25 @@ class Larder:
             kept.append(self.store.run(SETTLE, (name, holders_key(key)), args))
         ensured = self.keeper.ensure(header.tags, header.born, lives / 1000)
         answers = await _both(together(kept), ensured)
+        await together(notes)
         return all(answer == 1 for answer in answers)
 
     async def forget(self, keys: Sequence[str], token: bytes = b"") -> int:
         """Let nothing be kept of `keys`, nor of what is being made of them just now. How many
         there were."""
+        notes = self._noted(keys)
         names = [(data_key(key), holders_key(key)) for key in keys]
         answers = await together([self.store.run(SETTLE, n, (token, b"", b"0")) for n in names])
+        await together(notes)
         return sum(answer == 2 for answer in answers)
 
     async def soften(self, key: str) -> bool:
         """Mark what is kept as stale."""
+        notes = self._noted([key], soft=True)
         keys = (data_key(key), holders_key(key))
-        return await self.store.run(SOFTEN, keys, (b"%d" % self.store.now(),)) == 1
+        found = await self.store.run(SOFTEN, keys, (b"%d" % self.store.now(),)) == 1
+        await together(notes)
+        return found
 
     async def retime(self, key: str, entry: DataEntry, fresh_until: int) -> bool:
         """Move the end of an entry; the stamps of its tags outlive it."""
@@ -192,7 +206,13 @@ class Larder:
 
     async def lift(self, bar: Bar) -> None:
         """Purge the tags of a bar as of now, and let what is made from now on be valid."""
+        notes = noted(self.keeper.journal, What.TAGS, list(bar.before))
         await self._bar(await self.store.time(), bar.until, bar.before)
+        await together(notes)
+
+    def _noted(self, keys: Sequence[str], *, soft: bool = False) -> list[Awaitable[Reply]]:
+        names = [key.encode("utf-8", "surrogatepass") for key in keys]
+        return noted(self.keeper.journal, What.KEY, names, soft=soft)
 
     async def _bar(self, now: int, until: int, found: dict[bytes, bytes]) -> dict[bytes, bytes]:
         groups = by_bucket(list(found)).items()

@@ -25,13 +25,13 @@ from zlib import crc32
 
 from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datapolicy import DataPolicy
+from cachemw.caching.keeper import RENEW_AFTER
 from cachemw.caching.larder import Found, Larder
 from cachemw.caching.values import Codec
 from cachemw.errors import StoreUnavailable, UnreadableEntry
 
 logger = logging.getLogger("cachemw.data")
 
-LEASE_MARGIN = 5.0  # seconds that a lease outlives the load
 POLL = 0.02  # seconds until we look whether another worker is done; grows
 POLL_MOST = 0.25
 REST = 2.0  # seconds until a loader that failed is asked again, while there is something stale
@@ -175,8 +175,10 @@ class Loads:
         return acquired if isinstance(acquired, _Made) else await self._make(order, acquired)
 
     async def _make(self, order: Order, lease: _Lease | None) -> _Made:
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         self.counts.loads += 1
+        renewing = None if lease is None else loop.create_task(self._renewed(order, lease))
         try:
             async with asyncio.timeout(order.policy.timeout):
                 value = await called(order.load, to_thread=order.policy.to_thread)
@@ -184,16 +186,18 @@ class Loads:
             tags = order.policy.tags_for(value)
         except BaseException as error:
             if lease is not None:
-                giving = asyncio.get_running_loop().create_task(self._give_back(order, lease))
+                giving = loop.create_task(self._give_back(order, lease))
                 self._hold(giving)
                 if isinstance(error, Exception):
                     await asyncio.shield(giving)
             if isinstance(error, Exception):
                 self.counts.failures += 1
             raise
+        finally:
+            if renewing is not None:
+                renewing.cancel()
         if lease is not None:
-            took = asyncio.get_running_loop().time() - started
-            await self._keep(order, lease, value, payload, tags, took)
+            await self._keep(order, lease, value, payload, tags, loop.time() - started)
         return _Made(value, payload)
 
     async def _acquire(
@@ -208,7 +212,7 @@ class Loads:
             while True:
                 # One trip: the lease, then, behind it, a second look, since somebody may have kept
                 # a value since our first one.
-                leasing = larder.lease(key, policy.timeout + LEASE_MARGIN)
+                leasing = larder.lease(key)
                 try:
                     found = (await larder.find([key], policy.tags))[0]
                 finally:
@@ -249,6 +253,16 @@ class Loads:
             await self.larder.keep(order.key, lease.token, DataEntry(header, payload, until))
         except StoreUnavailable:
             self.counts.outages += 1
+
+    async def _renewed(self, order: Order, lease: _Lease) -> None:
+        """Keep a lease standing while the loader runs, and no longer than this process."""
+        stands = True
+        while stands:
+            await asyncio.sleep(RENEW_AFTER)
+            try:
+                stands = await self.larder.renew(order.key, lease.token)
+            except StoreUnavailable:
+                self.counts.outages += 1
 
     async def _give_back(self, order: Order, lease: _Lease, *, refused: bool = False) -> None:
         try:

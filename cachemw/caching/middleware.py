@@ -31,6 +31,7 @@ from cachemw.errors import ConfigurationError
 from cachemw.messages import Headers, ResponseHead
 from cachemw.routes import Matched, Routes, RouteTable
 from cachemw.stores.base import Store
+from cachemw.stores.near import with_near
 
 logger = logging.getLogger("cachemw.cache")
 
@@ -42,7 +43,7 @@ class CacheMiddleware:
 
     `routes` maps Starlette paths, with methods in front if need be, to policies; the first match
     wins, marks on the app's own routes come before, and `default` applies where nothing matches.
-    Nothing is cached unless a policy says so.
+    Nothing is cached unless a policy says so. `near_cache` keeps up to so many bytes in the process.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class CacheMiddleware:
         store: Store,
         routes: Mapping[str, CachePolicy] | None = None,
         default: CachePolicy | None = None,
+        near_cache: int | str | None = None,
     ) -> None:
         self.app = app
-        self.store = store
+        self.store = store = with_near(store, near_cache)
         table: Mapping[str, CachePolicy] = routes or {}
         self.policies = RouteTable(Routes[CachePolicy].of(table, default), policy_on)
         self.purges = RouteTable[tuple[PurgesMark, ...]](Routes(), purges_on)

@@ -122,7 +122,7 @@ def _read(parts: Sequence[bytes]) -> Note | None:
 
 # --- the scripts; see the Lua for why each must be atomic. A server keeps a stream, memory a list.
 
-_Kept: TypeAlias = "list[list[bytes]]"
+_Kept: TypeAlias = list[list[bytes]]
 _packed = msgspec.msgpack.Encoder()
 _unpacked = msgspec.msgpack.Decoder(_Kept)
 
@@ -136,34 +136,31 @@ def _notes(keyspace: Keyspace, key: bytes) -> _Kept:
         return []
 
 
-def _append(keyspace: Keyspace, key: bytes, kept: _Kept, most: int, note: list[bytes]) -> bytes:
-    now, number = keyspace.time() // 1000, 0
+def _append(keyspace: Keyspace, kept: _Kept, first: bytes, note: list[bytes]) -> bytes:
+    now, number, before = keyspace.time() // 1000, int(first), b"-"
     if kept:
-        last = _ID.fullmatch(kept[-1][0])
-        assert last is not None
-        if int(last[1]) >= now:
-            now, number = int(last[1]), int(last[2]) + 1
-    id_ = b"%d-%d" % (now, number)
-    kept.append([id_, kept[-1][0] if kept else b"-", *note])
-    del kept[:-most]
-    return id_
+        before = kept[-1][0]
+        last, count = _order(before)
+        now, number = (last, count + 1) if last >= now else (now, 0)
+    kept.append([b"%d-%d" % (now, number), before, *note])
+    return kept[-1][0]
 
 
 def _note(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     """The twin of note.lua."""
-    most, lives, *note = args
+    most, lives, first, *note = args
     kept = _notes(keyspace, keys[0])
-    id_ = _append(keyspace, keys[0], kept, int(most), note)
-    keyspace.set(keys[0], _packed.encode(kept), int(lives))
+    id_ = _append(keyspace, kept, first, note)
+    keyspace.set(keys[0], _packed.encode(kept[-int(most) :]), int(lives))
     return id_
 
 
 def _follow(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     """The twin of follow.lua."""
-    position, most, lives, region, word = args
+    position, most, lives, first, *note = args
     kept = _notes(keyspace, keys[0])
     if not kept:
-        _append(keyspace, keys[0], kept, 1, [region, word])
+        _append(keyspace, kept, first, note)
     keyspace.set(keys[0], _packed.encode(kept), int(lives))
     last = kept[-1][0]
     if not position:

@@ -13,9 +13,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from cachemw.caching.datakeys import pattern_key
 from cachemw.caching.hosts import Hosts
+from cachemw.caching.journal import noted
 from cachemw.caching.keeper import Keeper
-from cachemw.caching.keys import primary_key
+from cachemw.caching.keys import canonical_query, primary_key
 from cachemw.caching.leases import SOFTEN
+from cachemw.caching.notes import What
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.writes import SETTLE
 from cachemw.errors import ConfigurationError
@@ -60,12 +62,14 @@ async def purge_url(
 ) -> int:
     """Make what is stored for a URL invalid, or stale, with all variants. How many there were."""
     address = Address.parse(url)
+    policy = (policies and policies(unquote(address.path.decode("ascii")))) or CachePolicy()
+    if address.origin is None:
+        # Elsewhere there may be origins that are not known here.
+        counted = canonical_query(address.query, policy)
+        await together(noted(keeper.journal, What.URL, [address.path, counted], soft=soft))
     origins = [address.origin] if address.origin else await hosts.known()
-    policy = policies(unquote(address.path.decode("ascii"))) if policies else None
     keys = [
-        primary_key(
-            RequestHead("GET", scheme, host, address.path, address.query), policy or CachePolicy()
-        )
+        primary_key(RequestHead("GET", scheme, host, address.path, address.query), policy)
         for scheme, host in origins
     ]
     found = await asyncio.gather(*(keeper.purge_resource(key, soft=soft) for key in keys))

@@ -6,9 +6,9 @@
     position   to the target
 
 It remembers nothing itself, so it may be killed at any of these steps and started again: what was
-not confirmed is carried once more, and a purge that comes twice is only a purge. The position stands
-in the target because it must share the target's fate: a server that comes back with what it had an
-hour ago must hear of that hour's purges again.
+not confirmed is carried once more, and a purge that comes twice is only a purge. The position
+stands in the target because it must share the target's fate: a server that comes back with what it
+had an hour ago must hear of that hour's purges again.
 
 When notes are missing, everything that the target has is purged: that is dear, and never wrong.
 
@@ -90,8 +90,8 @@ class Relay:
         report: Callable[[Trip], object],
         complain: Callable[[StoreUnavailable | None], object],
     ) -> None:
-        """Carry until cancelled. `report` hears of every trip that was not empty; `complain`, that a
-        store has gone away, and, with None, that all are there again."""
+        """Carry until cancelled. `report` hears of every trip that was not empty; `complain` hears
+        that a store has gone away, and, with None, that all are there again."""
         loop = asyncio.get_running_loop()
         pause, is_away, reminded = SHORTEST, False, loop.time()
         while True:

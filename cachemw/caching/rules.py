@@ -389,7 +389,9 @@ def _lifetime(
     origin_said_nothing = lifetime.source in (Source.NONE, Source.HEURISTIC)
     if given is not None and (policy.force or wishes.ttl is not None or origin_said_nothing):
         lifetime = replace(lifetime, fresh=given)
-    if not lifetime.may_be_stale:
+    # A window prolongs a lifetime. Where there is none, it makes none.
+    has_none = given is None and lifetime.source is Source.NONE
+    if has_none or not lifetime.may_be_stale:
         return lifetime
     later, errors = policy.stale_while_revalidate, policy.stale_if_error
     if cc.stale_while_revalidate is None and later is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from cachemw.caching.entry import Entry, Record, Refusal, Signpost, unpack
 from cachemw.caching.keys import record_key
+from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Found
@@ -19,6 +20,7 @@ from cachemw.caching.stamps import Standing, read_stamp, stamp_key, standing
 from cachemw.caching.status import Forward
 from cachemw.errors import UnreadableEntry
 from cachemw.stores.base import Store
+from cachemw.stores.near import NearStore
 
 REMEMBERED = 20_000  # resources
 
@@ -39,7 +41,8 @@ class Shelf:
     """The entries of a store, as one process sees them."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._near = store
+        self._far = store.store if isinstance(store, NearStore) else store
         self._plans: OrderedDict[bytes, Plan] = OrderedDict()
 
     def fields(self, resource: Resource) -> tuple[bytes, ...]:
@@ -70,15 +73,17 @@ class Shelf:
         if len(plans) > REMEMBERED:
             plans.popitem(last=False)
 
-    async def find(self, resource: Resource) -> Found:
-        """What is stored for a request. Raises `StoreUnavailable`."""
+    async def find(self, resource: Resource, *, afresh: bool = False) -> Found:
+        """What is stored for a request; `afresh`: nothing but what the server says now. Raises
+        `StoreUnavailable`."""
+        store = self._far if afresh or not _may_be_near(resource.policy) else self._near
         plan = self._plan(resource)
         fields, tags = resource.fields(plan.fields), (*resource.tags, *plan.extra)
         variant = resource.variant(fields)
         keys = [record_key(resource.primary), *map(stamp_key, tags)]
         if variant:
             keys.append(record_key(resource.primary, variant))
-        values = await self._store.get_many(keys)
+        values = await store.get_many(keys)
         record = _read(values[0])
         if isinstance(record, Signpost):
             signpost, fields = record, resource.fields(record.fields)
@@ -86,7 +91,7 @@ class Shelf:
             if actual == variant:
                 record = _read(values[-1])
             else:
-                record = _read(await self._store.get(record_key(resource.primary, actual)))
+                record = _read(await store.get(record_key(resource.primary, actual)))
             if isinstance(record, Entry):
                 record = _under(signpost, record)
             if record is None:
@@ -102,7 +107,7 @@ class Shelf:
         stamps = dict(zip(tags, values[1 : len(tags) + 1], strict=True))
         unknown = [tag for tag in record.header.tags if tag not in stamps]
         if unknown:
-            more = await self._store.get_many([stamp_key(tag) for tag in unknown])
+            more = await store.get_many([stamp_key(tag) for tag in unknown])
             stamps.update(zip(unknown, more, strict=True))
         if unknown or len(record.header.tags) != len(tags) or fields != plan.fields:
             self.learn(resource, fields, record.header.tags)
@@ -113,7 +118,7 @@ class Shelf:
 
         For a response that is still being made: a stamp may be missing, as no entry needs it yet.
         """
-        values = await self._store.get_many([stamp_key(tag) for tag in tags])
+        values = await self._far.get_many([stamp_key(tag) for tag in tags])
         stamps = (read_stamp(value) for value in values)
         return any(stamp is not None and born <= stamp.hard for stamp in stamps)
 
@@ -126,6 +131,11 @@ def _under(signpost: Signpost, entry: Entry) -> Entry | None:
     if entry.generation != signpost.generation:
         return None
     return replace(entry, is_soft=True) if entry.header.born <= signpost.softened else entry
+
+
+def _may_be_near(policy: CachePolicy) -> bool:
+    """Whether entries may be kept in the process. What belongs to one user is not."""
+    return policy.near_cache and policy.credentials in ("bypass", "strip")
 
 
 def _judged(entry: Entry, stamps: dict[bytes, bytes | None]) -> Found:

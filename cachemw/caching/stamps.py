@@ -59,6 +59,11 @@ def route_tag(pattern: str) -> bytes:
     return tag_bytes(f"@route:{pattern}")
 
 
+def bodies_tag(primary: bytes) -> bytes:
+    """The tag of what is kept of one URL by the bodies of requests; each has a key of its own."""
+    return b"@bodies:" + primary
+
+
 def namespace_tag(name: str) -> bytes:
     """The tag that all entries of a namespace have."""
     return tag_bytes(f"@ns:{name}")

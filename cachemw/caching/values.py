@@ -12,12 +12,14 @@ Stored bytes that do not fit the type, after a deployment that changed it for in
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Generic, TypeVar, cast, get_args, get_type_hints
+from functools import lru_cache, partial
+from types import UnionType
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec.inspect import CustomType
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import PydanticSerializationError, ValidationError
+from pydantic_core import ValidationError
 
 from cachemw.errors import ConfigurationError, UnreadableEntry
 
@@ -35,7 +37,9 @@ class Codec(Generic[T]):
         """The bytes of a value; `ConfigurationError` when it is not what this codec is for."""
         try:
             return self._encode(value)
-        except (PydanticSerializationError, TypeError, ValueError, OverflowError) as error:
+        except ConfigurationError:
+            raise
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
             raise ConfigurationError(
                 f"a value of type {_name(type(value))} cannot be kept: {error}"
             ) from None
@@ -62,19 +66,29 @@ def codec_of(type: Any = None) -> Codec[Any]:
 def _codec_of(type: Any) -> Codec[Any]:
     try:
         if _holds_model(type, set()):
-            return _by_pydantic(type)
-        return Codec(_encode, msgspec.msgpack.Decoder(type).decode)
+            adapter: TypeAdapter[Any] = TypeAdapter(type)
+            dump = partial(adapter.dump_json, by_alias=True, round_trip=True, warnings="error")
+            return _checked(dump, adapter.validate_json)
+        if any(isinstance(msgspec.inspect.type_info(one), CustomType) for one in _either(type)):
+            raise TypeError("it is neither data nor a class of data")
+        return _checked(_encode, msgspec.msgpack.Decoder(type).decode)
     except Exception as error:  # each library has its own, and many
         raise ConfigurationError(f"type={_name(type)} cannot be kept: {error}") from None
 
 
-def _by_pydantic(type: Any) -> Codec[Any]:
-    adapter: TypeAdapter[Any] = TypeAdapter(type)
+def _checked(encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]) -> Codec[Any]:
+    """What could not be read again is refused when it is kept, and not a miss for ever."""
 
-    def encode(value: Any) -> bytes:
-        return adapter.dump_json(value, by_alias=True, round_trip=True, warnings="error")
+    def encode_checked(value: Any) -> bytes:
+        encoded = encode(value)
+        decode(encoded)
+        return encoded
 
-    return Codec(encode, adapter.validate_json)
+    return Codec(encode_checked, decode)
+
+
+def _either(type: Any) -> tuple[Any, ...]:
+    return get_args(type) if get_origin(type) in (Union, UnionType) else (type,)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -4,7 +4,8 @@
     ?       one byte                [^abc]   none of them        \\x      x itself
 
 Where Redis is peculiar, so are we: a class that is never closed ends with the pattern, a range may
-be written backwards, `[]` matches nothing, and what ends a range is taken as it is.
+be written backwards, `[]` matches nothing, and what ends a range is taken as it is. Ranges are for
+ASCII: beyond it, servers on different machines disagree.
 """
 
 import re

@@ -210,6 +210,13 @@ class NearStore(Store):
         await self.store.aclose()
 
 
+def with_near(store: Store, max_bytes: int | str | None) -> Store:
+    """`store` with a near cache, where one is wanted and of use: memory is near already."""
+    if max_bytes is None or not isinstance(store, RedisStore):
+        return store
+    return NearStore(store, max_bytes)
+
+
 class _Done:
     """An awaitable that has its result already."""
 

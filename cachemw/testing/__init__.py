@@ -5,7 +5,8 @@ from cachemw.testing.clock import FakeClock
 from cachemw.testing.faultproxy import FaultProxy
 from cachemw.testing.gate import Gate
 from cachemw.testing.origin import START, ScriptedOrigin
-from cachemw.testing.stores import STORE_CHECKS, Twins, check_script, check_store
+from cachemw.testing.stores import STORE_CHECKS, check_store
+from cachemw.testing.twins import Twins, check_script
 
 __all__ = [
     "START",

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from cachemw.caching.cache import LONGEST_LIFE, Cache
 from cachemw.caching.datapolicy import DataPolicy
-from cachemw.caching.larder import REFUSAL_LIVES
+from cachemw.caching.keeper import LEASE_LIVES, Keeper
+from cachemw.caching.larder import REFUSAL_LIVES, Larder
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.stores.memory import MemoryStore
 from cachemw.testing import FakeClock
@@ -261,6 +262,34 @@ async def test_a_load_that_nobody_waits_for_is_cancelled(
     source.may_answer.set()
     assert await cache.get_or_set("k", source, "5m") == "v1"
     assert source.calls == 3
+
+
+async def test_a_lease_stands_while_its_load_runs_and_not_much_longer(
+    store: MemoryStore, clock: FakeClock, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachemw.caching.loads.RENEW_AFTER", 0.001)
+    cache, other = Cache(store), Larder(store, Keeper(store))
+    renewed = asyncio.Event()
+
+    class Watched(Larder):
+        async def renew(self, key: str, token: bytes) -> bool:
+            stands = await super().renew(key, token)
+            renewed.set()
+            return stands
+
+    cache._loads.larder = Watched(store, Keeper(store))
+    source.may_answer.clear()
+    reader = asyncio.create_task(cache.get_or_set("k", source, "5m"))
+    for _ in range(3):
+        await source.asked.wait()
+        clock.advance(LEASE_LIVES / 1000 - 1)
+        renewed.clear()
+        await renewed.wait()
+        assert await other.lease("k") is None
+    reader.cancel()  # its process dies, as far as others can tell
+    await asyncio.wait([reader])
+    clock.advance(LEASE_LIVES / 1000)
+    assert await other.lease("k") is not None
 
 
 async def test_a_loader_has_its_time(cache: Cache, source: Source) -> None:

@@ -48,6 +48,15 @@ class User(BaseModel):
     since: datetime
 
 
+class Measure(BaseModel):
+    value: float = 0
+    raw: bytes = b""
+
+
+class Connection:
+    """Not data."""
+
+
 @dataclass
 class Team:
     users: list[User]
@@ -131,3 +140,21 @@ def test_what_a_type_cannot_hold_names_the_type() -> None:
         codec_of(Point).encode(object())
     with pytest.raises(ConfigurationError, match="type="):
         codec_of(Team | Box)  # one is for pydantic, the other for msgspec
+    for kind in (Connection, Connection | None):
+        with pytest.raises(ConfigurationError, match="type="):
+            codec_of(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Point, {"x": "no"}),
+        (list[int], ["a"]),
+        (User, {"id": 1}),
+        (Measure, Measure(value=math.nan)),
+        (Measure, Measure(raw=b"\xff")),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_kept(kind: Any, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be kept"):
+        codec_of(kind).encode(value)

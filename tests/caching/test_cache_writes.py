@@ -25,7 +25,7 @@ from cachemw.stores import open_store
 from cachemw.stores.base import Store, seal
 from cachemw.stores.memory import MemoryStore
 from cachemw.testing import FakeClock, Twins
-from cachemw.testing.stores import LOOK
+from cachemw.testing.twins import LOOK
 from cachemw.tokens import ISSUE, REDEEM
 
 pytestmark = pytest.mark.anyio
@@ -56,7 +56,7 @@ def cache(store: MemoryStore) -> Cache:
 # --- scripts and twins
 
 ENTRY, HOLDERS = b"d:{k}", b"dl:{k}"
-RECORD = seal(ENTRY, pack(DataEntry(DataHeader(1, 60.0, 5, 0, (), 0.0), b"\x01", 2**50)))
+RECORD = seal(ENTRY, pack(DataEntry(DataHeader(1, 60.0, 50, 0, (), 0.0), b"\x01", 2**50)))
 
 
 class Timeless(Twins):
@@ -66,11 +66,17 @@ class Timeless(Twins):
         for key in self.keys:
             twin, lua = [await store.run(LOOK, (key,), ()) for store in (self.memory, self.server)]
             assert timeless(twin) == timeless(lua), f"after {after}: {key!r}"
+            assert lives(twin) == pytest.approx(lives(lua), abs=5000), f"after {after}: {key!r}"
 
 
 def timeless(found: Reply) -> list[bytes]:
     kept = found if isinstance(found, list) else []
     return sorted(re.sub(rb"\d{13,}", b"T", one) for one in kept if isinstance(one, bytes))
+
+
+def lives(found: Reply) -> int:
+    ttl = found[0] if isinstance(found, list) else None
+    return ttl if isinstance(ttl, int) else -2
 
 
 Step = tuple[Script, tuple[bytes, ...], tuple[bytes, ...]]

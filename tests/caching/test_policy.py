@@ -134,7 +134,10 @@ def test_a_refresh_ahead_begins_at_a_share_or_so_long_before(written: Any, age: 
         ({"ttl": -1}, "ttl: -1 is not a duration"),
         ({"ttl": True}, "ttl: True is not a duration"),
         ({"jitter": 1}, "jitter: Input should be less than 1"),
-        ({"max_variants": 0, "jitter": -1}, "max_variants: Input should be greater than or equal to 1"),
+        (
+            {"max_variants": 0, "jitter": -1},
+            "max_variants: Input should be greater than or equal to 1",
+        ),
         ({"max_variants": 0, "jitter": -1}, "jitter: Input should be greater than or equal to 0; "),
         ({"ttl_by_status": {99: 1}}, "ttl_by_status: 99 is no status that can be kept"),
         ({"ttl_by_status": {304: 1}}, "304 is no status that can be kept"),

@@ -19,10 +19,10 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from cachemw.caching.marks import CacheContext
 from cachemw.caching.middleware import CacheMiddleware
 from cachemw.caching.policy import CachePolicy
 from cachemw.stores.memory import MemoryStore
-from cachemw.caching.marks import CacheContext
 from cachemw.testing import FakeClock
 
 START = FakeClock().now
@@ -78,11 +78,15 @@ class Step:
     """Fields that the app saw; `!name` for one that it must not see."""
     ttl: int | None = None
     host: str = "shop.example"
+    again: Says | None = None
+    """What the app answers when it is asked a second time for the same request."""
     meanwhile: bool = False
     """The app is asked in the background, when the client has its answer."""
 
 
-def request(method: str, *headers: str, app: Says | None = None, told: str | None, **more: Any) -> Step:
+def request(
+    method: str, *headers: str, app: Says | None = None, told: str | None, **more: Any
+) -> Step:
     return Step(method, headers, app, told, **more)
 
 
@@ -129,12 +133,13 @@ class Stage:
         )
         self.runs = 0
         self.next: Says | None = None
+        self.then: Says | None = None
         self.saw: list[tuple[str, str]] = []
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.runs += 1
         self.saw = _text(scope["headers"])
-        answer, self.next = self.next, None
+        answer, self.next, self.then = self.next, self.then, None
         assert answer is not None, "the app was asked"
         if answer.fails:
             raise ConnectionError("the app fails")
@@ -148,7 +153,7 @@ class Stage:
         await send({"type": "http.response.body", "body": body})
 
     async def ask(self, step: Step) -> Seen:
-        self.next = step.app
+        self.next, self.then = step.app, step.again
         seen = Seen()
         body: list[Message] = [{"type": "http.request", "body": step.body, "more_body": False}]
 
@@ -218,7 +223,8 @@ def _check(step: Step, seen: Seen, stage: Stage, *, asked: int) -> None:
     told, ttl = _told(lines[0]) if lines else (None, None)
     assert len(lines) <= 1, f"Cache-Status came {len(lines)} times"
     assert told == step.told, f"Cache-Status is {told!r} ({lines}), not {step.told!r}"
-    assert asked == (step.app is not None), f"the app was asked {asked} times"
+    times = (step.app is not None) + (step.again is not None)
+    assert asked == times, f"the app was asked {asked} times, not {times}"
     assert seen.status == step.status, f"status {seen.status}, not {step.status}"
     run = stage.runs if step.run is None and step.app and not step.meanwhile else step.run
     wants_body = step.text is None and seen.status not in (204, 206, 304, 416, 504)

@@ -4,7 +4,16 @@ from collections import Counter
 
 import pytest
 
-from tests.conformance import freshness, ranges, stale, storing, validation
+from tests.conformance import (
+    freshness,
+    invalidation,
+    ranges,
+    requests,
+    selecting,
+    stale,
+    storing,
+    validation,
+)
 from tests.conformance.play import Scenario, play
 
 pytestmark = pytest.mark.anyio
@@ -15,6 +24,9 @@ ALL: list[Scenario] = [
     *stale.SCENARIOS,
     *validation.SCENARIOS,
     *ranges.SCENARIOS,
+    *selecting.SCENARIOS,
+    *requests.SCENARIOS,
+    *invalidation.SCENARIOS,
 ]
 
 

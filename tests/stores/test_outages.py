@@ -143,6 +143,21 @@ async def test_a_frozen_server_costs_one_deadline_once(server: Server, store: Re
     assert node.is_idle
 
 
+async def test_a_frozen_server_is_not_sent_more_than_it_may_ever_take(
+    server: Server, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachemw.stores.lane.MOST_UNSENT", 1 << 20)
+    large = bytes(30 << 20)
+    server.stop()
+    first = store.set(b"large", large, ttl=60_000)
+    (node,) = store._topology().known_nodes()
+    await until(lambda: node.beside._is_full)
+    assert await outcome(store.set(b"larger", large, ttl=60_000)) == "overloaded"
+    assert await outcome(first) == "timeout"
+    server.cont()
+    await store.set(b"k", b"v", ttl=600_000)
+
+
 async def test_a_server_that_freezes_and_thaws_leaves_no_connections(
     server: Server, store: RedisStore
 ) -> None:

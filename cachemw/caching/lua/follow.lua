@@ -5,15 +5,15 @@
 --
 -- KEYS[1]  the journal    ARGV[1]  the position, or nothing    ARGV[2]  how many notes at most
 --                         ARGV[3]  for how many ms it is kept from now on
---                         ARGV[4], ARGV[5]  region and word of a first note
+--                         ARGV[4]  the number of a first note, as in note.lua
+--                         ARGV[5], ARGV[6]  its region and its word
 local newest = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-if newest.err then
-  redis.call('DEL', KEYS[1])  -- of another type: not ours
-  newest = {}
-end
 local last = newest[1] and newest[1][1]
 if not last then
-  last = redis.call('XADD', KEYS[1], '*', 'before', '-', 'region', ARGV[4], 'what', ARGV[5])
+  redis.call('DEL', KEYS[1])  -- it may be of another type: not ours
+  local time = redis.call('TIME')
+  last = string.format('%.0f-%s', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[4])
+  redis.call('XADD', KEYS[1], last, 'before', '-', 'region', ARGV[5], 'what', ARGV[6])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local reply = {last}

@@ -33,4 +33,8 @@ try('HLEN', k)
 try('HKEYS', k)
 try('HDEL', k, 'f')
 try('DEL', k)
+try('XADD', k, '*', 'f', 'v')
+try('XREVRANGE', k, '+', '-')
+try('XRANGE', k, '-', '+')
+try('DEL', k)
 return refused

@@ -1,0 +1,145 @@
+"""The bytes of a record: old ones stay readable, and no others are ever taken for one."""
+
+import zlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachemw.caching import entry
+from cachemw.caching.entry import Entry, EntryHeader, Record, Refusal, Signpost, pack, unpack
+from cachemw.caching.reasons import Reason
+from cachemw.errors import UnreadableEntry
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+HEADER = EntryHeader(
+    status=200,
+    headers=((b"content-type", b"text/plain"), (b"link", b"<a>"), (b"link", b"<b>")),
+    born=1_700_000_000_000_001,
+    received=1_700_000_000_250_000,
+    initial_age=1.5,
+    fresh=60.0,
+    stale_while_revalidate=30.0,
+    stale_if_error=3600.0,
+    may_be_stale=True,
+    immutable=False,
+    tags=(b"@route:/x", b"shop"),
+    took=0.25,
+    has_own_etag=True,
+    has_own_lifetime=False,
+)
+RECORDS: dict[str, tuple[Record, bool]] = {
+    "entry": (Entry(HEADER, b"hello"), False),
+    "soft": (Entry(HEADER, b"", True, b"\1\2\3\4\5\6\7\xff"), False),
+    "deflated": (Entry(HEADER, b"hello " * 1000), True),
+    "signpost": (Signpost((b"accept", b"accept-language"), b"ABCDEFGH"), False),
+    "softened": (Signpost((b"accept",), b"ABCDEFGH", 1_700_000_000_000_000), False),
+    "refusal": (Refusal(Reason.SET_COOKIE), False),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_what_version_1_has_written_stays_readable(name: str) -> None:
+    record, _ = RECORDS[name]
+    assert unpack((GOLDEN / f"{name}.bin").read_bytes()) == record
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_what_is_packed_is_what_the_drawing_shows(name: str) -> None:
+    record, deflate = RECORDS[name]
+    packed = pack(record, deflate=deflate)
+    assert unpack(packed) == record
+    assert packed[0] == entry.VERSION
+    if name != "deflated":  # its bytes are zlib's affair
+        assert packed == (GOLDEN / f"{name}.bin").read_bytes()
+
+
+def test_only_what_pays_is_compressed() -> None:
+    small, large = Entry(HEADER, b"a" * 1023), Entry(HEADER, b"a" * 1024)
+    noise = Entry(HEADER, bytes(i * 7919 % 251 ^ i % 256 for i in range(200)) * 1)
+    assert pack(small, deflate=True) == pack(small)
+    assert len(pack(large, deflate=True)) < len(pack(large)) / 2
+    assert pack(noise, deflate=True) == pack(noise)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_beginning_of_a_record_is_unreadable_or_shorter(name: str) -> None:
+    packed = (GOLDEN / f"{name}.bin").read_bytes()
+    for length in range(len(packed)):
+        try:
+            assert unpack(packed[:length]) != RECORDS[name][0]
+        except UnreadableEntry:
+            pass
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_another_version_is_unreadable(version: int) -> None:
+    with pytest.raises(UnreadableEntry):
+        unpack(bytes((version,)) + pack(Entry(HEADER, b""))[1:])
+
+
+def test_a_small_body_that_wants_to_become_huge_is_unreadable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(entry, "MOST_INFLATED", 1 << 16)
+    plain = pack(Entry(HEADER, b""))
+    bomb = plain[:2] + bytes((entry.DEFLATED,)) + plain[3:] + zlib.compress(bytes(1 << 20))
+    with pytest.raises(UnreadableEntry):
+        unpack(bomb)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"status": 99}, {"status": 1000}, {"fresh": float("nan")}, {"initial_age": float("inf")}],
+    ids=str,
+)
+def test_numbers_that_no_response_has_are_unreadable(change: dict[str, float]) -> None:
+    with pytest.raises(UnreadableEntry):
+        unpack(pack(Entry(msgspec.structs.replace(HEADER, **change), b"")))
+
+
+def read(stored: bytes) -> None:
+    try:
+        record = unpack(stored)
+    except UnreadableEntry:
+        return
+    assert isinstance(record, Entry | Signpost | Refusal)
+    if isinstance(record, Entry):
+        assert record.age(record.header.received) == record.header.initial_age
+        assert record.lifetime.fresh == record.header.fresh
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_record_or_unreadable(stored: bytes) -> None:
+    read(stored)
+
+
+@given(
+    st.sampled_from(sorted(RECORDS)),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6),
+    st.integers(0, 400),
+)
+def test_a_damaged_record_is_a_record_or_unreadable(
+    name: str, damages: list[tuple[int, int]], cut: int
+) -> None:
+    stored = bytearray((GOLDEN / f"{name}.bin").read_bytes())
+    for place, value in damages:
+        stored[place % len(stored)] = value
+    read(bytes(stored[: len(stored) - cut]))
+
+
+@given(
+    st.sampled_from("EVR"),
+    st.integers(0, 255),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary(),
+        lambda inner: st.lists(inner, max_size=16),
+    ),
+)
+def test_any_header_is_a_record_or_unreadable(kind: str, flags: int, header: object) -> None:
+    encoded = msgspec.msgpack.encode(header)
+    fixed = bytes((1, ord(kind), flags)) + bytes(8) + len(encoded).to_bytes(4, "big")
+    read(fixed + encoded)
