@@ -62,8 +62,12 @@ class Lifetime:
 def lifetime_of(response: ResponseHead, cc: CacheControl, *, received: float) -> Lifetime:
     """How long a shared cache may use this response. `cc` is what `effective` read from it."""
     fresh, source = _freshness(response, cc, received)
-    # §5.2.2.10: s-maxage incorporates proxy-revalidate, so it rules out every stale use.
-    validated_when_stale = cc.must_revalidate or cc.proxy_revalidate or cc.s_maxage is not None
+    # §5.2.2.10: s-maxage incorporates proxy-revalidate, so it rules out every stale use. We depart
+    # from that where a window stands beside it: whoever writes both means both.
+    has_window = cc.stale_while_revalidate is not None or cc.stale_if_error is not None
+    validated_when_stale = (
+        cc.must_revalidate or cc.proxy_revalidate or (cc.s_maxage is not None and not has_window)
+    )
     may_be_stale = not (validated_when_stale or cc.no_cache)
     return Lifetime(
         fresh=fresh,

@@ -29,6 +29,8 @@ from cachemw.scripts import Keyspace, Reply, Script, WrongType
 JOURNAL = b"j:{journal}"
 LIVES = 30 * 86_400_000  # milliseconds without a reader and without a purge
 NAMES = 50  # in one note: more are written as several
+LOST = "the journal was lost"
+_NONE = b"-"  # what the first note of a journal names
 _ID = re.compile(rb"(\d{1,18})-(\d{1,18})")
 
 
@@ -91,11 +93,12 @@ def read_on(position: bytes, reply: Reply) -> News | Gap:
     if not position:
         return Gap("no position is remembered", last)
     if not found:
-        return News((), last) if last == position else Gap("the journal was lost", last)
+        return News((), last) if last == position else Gap(LOST, last)
     notes: list[Note] = []
     for parts in cast("list[list[bytes]]", found):
-        if len(parts) < 2 or parts[1] != position:
-            return Gap("notes are missing", last)
+        before = parts[1] if len(parts) > 1 else b""
+        if before != position:
+            return Gap(LOST if before == _NONE else "notes are missing", last)
         note = _read(parts)
         if note is None:
             return Gap("a note cannot be read", last)
@@ -137,7 +140,7 @@ def _notes(keyspace: Keyspace, key: bytes) -> _Kept:
 
 
 def _append(keyspace: Keyspace, kept: _Kept, first: bytes, note: list[bytes]) -> bytes:
-    now, number, before = keyspace.time() // 1000, int(first), b"-"
+    now, number, before = keyspace.time() // 1000, int(first), _NONE
     if kept:
         before = kept[-1][0]
         last, count = _order(before)

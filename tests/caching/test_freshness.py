@@ -248,9 +248,7 @@ def test_what_clients_may_ask(asked: bytes, age: float, expected: bool) -> None:
     assert is_fresh_enough(FRESH_60, age, parse([asked])) is expected
 
 
-@pytest.mark.parametrize(
-    "directive", [b"must-revalidate", b"proxy-revalidate", b"s-maxage=60", b"no-cache"]
-)
+@pytest.mark.parametrize("directive", [b"must-revalidate", b"proxy-revalidate", b"no-cache"])
 def test_what_forbids_every_stale_use(directive: bytes) -> None:
     """§4.2.4, §5.2.2.2, §5.2.2.4, §5.2.2.8, §5.2.2.10."""
     found = lifetime(
@@ -261,6 +259,18 @@ def test_what_forbids_every_stale_use(directive: bytes) -> None:
     assert not is_fresh_enough(found, 61, parse([b"max-stale"]))
     assert not may_revalidate_later(found, 61)
     assert not may_replace_error(found, 61, parse([b"stale-if-error=1000"]))
+
+
+def test_s_maxage_forbids_stale_use_but_not_the_windows_beside_it() -> None:
+    """§5.2.2.10, and where we depart from it."""
+    alone = lifetime(cc(b"s-maxage=60"))
+    assert not alone.may_be_stale
+    assert not is_fresh_enough(alone, 61, parse([b"max-stale"]))
+    both = lifetime(cc(b"s-maxage=60, stale-while-revalidate=30"))
+    assert (both.fresh, both.stale_while_revalidate, both.may_be_stale) == (60, 30, True)
+    assert lifetime(cc(b"s-maxage=60, stale-if-error=30")).stale_if_error == 30
+    strict = lifetime(cc(b"s-maxage=60, must-revalidate, stale-while-revalidate=30"))
+    assert not strict.may_be_stale
 
 
 WINDOWS = lifetime(cc(b"max-age=60, stale-while-revalidate=30, stale-if-error=600"))

@@ -75,9 +75,7 @@ BY_HAND = [
 
 @pytest.mark.parametrize("credentials", ["bypass", "strip"])
 @pytest.mark.parametrize("field", BY_HAND)
-async def test_no_field_of_one_client_is_in_what_another_gets(
-    field: str, credentials: str
-) -> None:
+async def test_no_field_of_one_client_is_in_what_another_gets(field: str, credentials: str) -> None:
     client = Client(cached(credentials=credentials))
     await client.get("/", headers={field: MARK})
     other = await client.get("/")
