@@ -1,7 +1,7 @@
 """Whether the load generator is fast enough: it must outrun the fastest app by far.
 
-Its own cost is its CPU time a request while it drives a raw ASGI app; what it could do alone is the
-inverse of that. As long as the app's core is busy all the time and ours is not, the app is measured.
+Its own cost is its CPU time a request while it drives a raw ASGI app; what it could do alone is
+the inverse of that. While the app's core is always busy and ours is not, the app is measured.
 """
 
 import time

@@ -38,6 +38,7 @@ def goals(results: Results) -> list[Goal]:
     found += _stampede(results.stampedes)
     found += _memory(results.footprints)
     found += _costs(results.costs)
+    found += _purges(results.purges)
     return found
 
 
@@ -181,6 +182,16 @@ def _costs(costs: dict[str, float]) -> list[Goal]:
             f"{imported:.0f} ms",
             imported <= 40,
         ),
+    ]
+
+
+def _purges(purges: dict[str, float]) -> list[Goal]:
+    if not purges:
+        return []
+    grown, sets = purges["100000"] / purges["10"], purges["100000"] / purges["set"]
+    return [
+        Goal("purge by tag of 10^5 entries over 10", "~ 1", f"{grown:.2f}", grown <= 1.25),
+        Goal("purge by tag of 10^5 entries over one SET", "<= 2", f"{sets:.2f}", sets <= 2),
     ]
 
 

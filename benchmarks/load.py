@@ -11,7 +11,7 @@ import gc
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from math import inf
@@ -20,6 +20,7 @@ from typing import TypeAlias
 RECEIVE = 256 * 1024
 PATIENCE = 20.0  # seconds without any answer until the server counts as stuck
 OK = b"HTTP/1.1 200"
+BLANK = b"\r\n\r\n"  # between head and body
 
 Exchange: TypeAlias = tuple[bytes, bytes]
 """A request as it goes over the wire, and the body of its answer."""
@@ -63,15 +64,21 @@ class _Client:
 
     def ask(self) -> bool:
         """Send the next request; False when there is none left."""
-        for message, self.due in self.exchanges:
-            self.began = time.perf_counter()
-            self.socket.sendall(message)
-            return True
-        return False
+        exchange = next(self.exchanges, None)
+        if exchange is None:
+            return False
+        message, body = exchange
+        self.due = BLANK + body
+        self.began = time.perf_counter()
+        self.socket.sendall(message)
+        return True
 
     def answer(self) -> bytes | None:
         """The whole answer, or None while it is not complete."""
-        data = self.socket.recv(RECEIVE)
+        try:
+            data = self.socket.recv(RECEIVE)
+        except ConnectionError:
+            data = b""
         if self.received:
             data = self.received + data
         if data.endswith(self.due) or is_complete(data):
@@ -86,12 +93,12 @@ class _Client:
     def is_good(self, answer: bytes) -> bool:
         if not answer.startswith(OK):
             return False
-        return answer.endswith(self.due) or self.due == body_of(answer)
+        return answer.endswith(self.due) or self.due == BLANK + body_of(answer)
 
 
 def is_complete(data: bytes) -> bool:
     """Whether a response is all there, by its own length."""
-    head, separator, body = data.partition(b"\r\n\r\n")
+    head, separator, body = data.partition(BLANK)
     if not separator:
         return False
     for line in head.split(b"\r\n")[1:]:
@@ -105,7 +112,7 @@ def is_complete(data: bytes) -> bool:
 
 def body_of(data: bytes) -> bytes:
     """The body of a complete response, also of one that came in chunks."""
-    head, _, body = data.partition(b"\r\n\r\n")
+    head, _, body = data.partition(BLANK)
     if b"transfer-encoding" not in head.lower():
         return body
     chunks: list[bytes] = []
@@ -117,7 +124,7 @@ def body_of(data: bytes) -> bytes:
     return b"".join(chunks)
 
 
-def drive(port: int, workloads: list[Iterator[Exchange]], seconds: float = inf) -> Load:
+def drive(port: int, workloads: Sequence[Iterator[Exchange]], seconds: float = inf) -> Load:
     """Load a server for so long, or until the workloads end; one connection for each of them.
 
     What is under way at the end is waited for. It counts as a request, but not for the rate.
@@ -167,7 +174,7 @@ def drive(port: int, workloads: list[Iterator[Exchange]], seconds: float = inf) 
 
 
 def _is_last(answer: bytes) -> bool:
-    head = answer.partition(b"\r\n\r\n")[0].lower()
+    head = answer.partition(BLANK)[0].lower()
     return not head.startswith(b"http") or b"connection: close" in head
 
 

@@ -1,6 +1,7 @@
-"""What an entry of 1 KiB takes: in Redis, as it says itself, and in the process with a near cache."""
+"""What an entry takes: in Redis, as it says itself, and in a process with a near cache."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -69,3 +70,4 @@ def _fill(server: Server, kind: str, numbers: Iterable[int]) -> None:
         (request(f"/{kind}/{number}"), body(number, SIZES[kind])) for number in numbers
     )
     drive(server.port, [every] * AT_ONCE)
+    time.sleep(0.3)  # some keep what they have answered afterwards

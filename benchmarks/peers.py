@@ -25,6 +25,7 @@ PINS = {
     "slowapi": ["slowapi==0.1.10", "limits==5.8.0", *FRAMEWORK],
     "fastapi-limiter": ["fastapi-limiter==0.2.0", "pyrate-limiter==4.5.1", *FRAMEWORK],
     "limits": ["limits[async-redis]==5.8.0", *FRAMEWORK],
+    "py-spy": ["py-spy==0.4.1"],  # no peer, but needed for `flame.py`
     "starsessions": ["starsessions[redis]==2.2.1", *FRAMEWORK],
 }
 

@@ -17,6 +17,7 @@ def markdown(results: Results, goals: Sequence[Goal]) -> str:
     parts = [_machine(results), _goals(goals)]
     parts += [_rows(*table, results.table(*table)) for table in results.tables()]
     parts += [_stampedes(results.stampedes), _footprints(results.footprints)]
+    parts += [f"```\n{text}```\n" for text in results.texts]
     return "\n".join(part for part in parts if part)
 
 

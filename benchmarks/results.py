@@ -24,6 +24,9 @@ class Results:
     stampedes: list[Stampede] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
     costs: dict[str, float] = field(default_factory=dict)
+    purges: dict[str, float] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    """What other programs have said."""
     load_before: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def table(self, name: str, connections: int) -> list[Row]:
@@ -33,7 +36,7 @@ class Results:
         return list(dict.fromkeys((row.table, row.connections) for row in self.rows))
 
     def machine(self) -> dict[str, Any]:
-        versions = [each for pins in PINS.values() for each in pins[:1]]
+        versions = [pins[0] for peer, pins in PINS.items() if peer != "py-spy"]
         return {
             "processor": _processor(),
             "cores": os.cpu_count(),
@@ -54,6 +57,7 @@ class Results:
             "stampedes": [asdict(each) for each in self.stampedes],
             "memory": [asdict(each) for each in self.footprints],
             "costs": self.costs,
+            "purges": self.purges,
         }
 
 

@@ -21,6 +21,9 @@ from benchmarks.peers import ROOT
 from benchmarks.subjects import Subject
 from cachemw.stores.embedded import bundled_server, find_server
 
+if not sys.platform.startswith("linux"):
+    sys.exit("the benchmarks need Linux: they bind processes to cores and read /proc")
+
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 TICKS = os.sysconf("SC_CLK_TCK")

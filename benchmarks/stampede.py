@@ -1,4 +1,4 @@
-"""200 requests at once for a page that nobody has, on four workers: how often does the handler run?"""
+"""200 requests at once for a cold page, on four workers: how often does the handler run?"""
 
 import statistics
 import sys

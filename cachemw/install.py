@@ -13,13 +13,17 @@ from typing import Any, cast
 
 from starlette.applications import Starlette
 
+from cachemw.caching.cache import Cache
+from cachemw.caching.marks import policy_on
 from cachemw.caching.middleware import CacheMiddleware
 from cachemw.caching.policy import CachePolicy
 from cachemw.config import load_settings
 from cachemw.errors import ConfigurationError
+from cachemw.openapi import document
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.rule import RateLimit
+from cachemw.routes import Routes, RouteTable
 from cachemw.sessions.middleware import SessionMiddleware
 from cachemw.sessions.options import SessionOptions
 from cachemw.sessions.sessions import Sessions
@@ -32,6 +36,7 @@ class CacheMW:
     """What `install` has put in place; also at `app.state.cachemw`."""
 
     store: Store
+    cache: Cache
     limits: Limiter
     sessions: Sessions | None
 
@@ -74,11 +79,21 @@ def install(
     if keeps_sessions is not None:
         keeps_sessions.bind(opened)
         app.add_middleware(SessionMiddleware, sessions=keeps_sessions)
-    app.add_middleware(CacheMiddleware, store=opened, routes=settings.cache, default=default)
+    policies = RouteTable(Routes[CachePolicy].of(settings.cache, default), policy_on)
+
+    def policy_of(path: str) -> CachePolicy | None:
+        matched = policies.match(app, "GET", path)
+        return matched.policy if matched else None
+
+    data = Cache(opened, policies=policy_of)
+    app.add_middleware(
+        CacheMiddleware, store=opened, routes=settings.cache, default=default, data=data
+    )
+    document(app, RouteTable(Routes[CachePolicy].of(settings.cache, default), policy_on))
     app.add_middleware(
         RateLimitMiddleware, store=limiter, routes=table, trusted_proxies=trusted_proxies
     )
-    handle = CacheMW(opened, limiter, keeps_sessions)
+    handle = CacheMW(opened, data, limiter, keeps_sessions)
     app.state.cachemw = handle
     return handle
 

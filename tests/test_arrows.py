@@ -18,6 +18,7 @@ LAYERS = [
         "__init__",
         "__main__",
         "install",
+        "openapi",
         "config",
         "marks",
         "cli",
@@ -27,7 +28,8 @@ LAYERS = [
     ),
     # await, clock, tasks, randomness
     (
-        *("caching/middleware", "caching/refresh", "caching/fill"),
+        *("caching/middleware", "caching/fill", "caching/flow", "caching/asking"),
+        *("caching/call", "caching/errand"),
         *(
             "caching/changes",
             "caching/exchange",
@@ -37,6 +39,7 @@ LAYERS = [
         ),
         *("caching/cache", "caching/hosts", "caching/larder", "caching/loads"),
         *("caching/memoized", "caching/purging", "caching/writing", "tokens"),
+        *("caching/journal", "caching/relay"),
         *("ratelimit/middleware", "ratelimit/guard", "ratelimit/ledger", "ratelimit/limiter"),
         *("ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),

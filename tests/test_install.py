@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from cachemw import (
+    Cache,
     CacheContext,
     Cached,
     CacheMiddleware,
@@ -109,6 +110,20 @@ def test_the_handle_is_in_the_app(client: TestClient) -> None:
     handle = client.app.state.cachemw  # type: ignore[attr-defined]
     assert isinstance(handle.store, MemoryStore)
     assert isinstance(handle.sessions, Sessions)
+    assert isinstance(handle.cache, Cache)
+
+
+async def _purge(client: TestClient, url: str) -> int:
+    handle = client.app.state.cachemw  # type: ignore[attr-defined]
+    return int(await handle.cache.purge(url=url))
+
+
+def test_the_handle_purges_a_path_of_every_host(client: TestClient) -> None:
+    first, _ = result(client, "/products/1")
+    assert "hit" in result(client, "/products/1")[1]
+    assert client.portal is not None
+    assert client.portal.call(_purge, client, "/products/1") == 1
+    assert result(client, "/products/1")[0] != first
 
 
 def test_plain_starlette_and_a_decorator() -> None:

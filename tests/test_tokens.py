@@ -158,4 +158,4 @@ async def test_without_the_store_nobody_knows() -> None:
 @pytest.mark.parametrize("options", [{"digits": 4}, {"max_attempts": 0}, {"ttl": 0}])
 def test_options_that_protect_nothing_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError):
-        Tokens(MemoryStore(), purpose="x", **options)  # type: ignore[arg-type]
+        Tokens(MemoryStore(), purpose="x", **options)

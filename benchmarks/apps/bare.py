@@ -125,9 +125,8 @@ def hand_redis() -> ASGIApp:
     async def keep(key: bytes, content: bytes) -> None:
         await client.set(key, content, ex=3600)
 
-    async def fetch(key: bytes) -> bytes | None:
-        found: bytes | None = await client.get(key)
-        return found
+    async def fetch(key: bytes) -> Any:
+        return await client.get(key)
 
     return _caching(fetch, keep)
 

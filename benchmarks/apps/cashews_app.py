@@ -1,12 +1,14 @@
-"""cashews' decorator in front of FastAPI handlers: plain, with its client-side cache, with its lock."""
+# mypy: disable-error-code="import-not-found"
+"""cashews' decorator on FastAPI handlers: plain, with its client-side cache, with its lock."""
 
 import asyncio
 import os
 from typing import Any
 
-from benchmarks.apps.origin import SIZES, document, ran
 from cashews import cache
 from fastapi import FastAPI
+
+from benchmarks.apps.origin import SIZES, document, ran
 
 
 def caching() -> FastAPI:

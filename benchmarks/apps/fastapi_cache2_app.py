@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-not-found"
 """fastapi-cache2, as its quick start has it."""
 
 import asyncio
@@ -6,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from benchmarks.apps.origin import SIZES, document, ran
 from fastapi import FastAPI
 from fastapi_cache import FastAPICache
 from fastapi_cache.backends.redis import RedisBackend
 from fastapi_cache.decorator import cache
 from redis import asyncio as aioredis
+
+from benchmarks.apps.origin import SIZES, document, ran
 
 
 @asynccontextmanager

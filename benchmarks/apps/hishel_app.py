@@ -1,9 +1,9 @@
-"""hishel's ASGI middleware over Redis, as its documentation has it: RFC mode, the app says how long."""
+# mypy: disable-error-code="import-not-found"
+"""hishel's ASGI middleware over Redis in its default mode: RFC 9111, the app says how long."""
 
 import asyncio
 import os
 
-from benchmarks.apps.origin import SIZES, body, ran
 from hishel import AsyncRedisStorage
 from hishel.asgi import ASGICacheMiddleware
 from redis.asyncio import Redis
@@ -11,6 +11,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from benchmarks.apps.origin import SIZES, body, ran
 
 
 def caching() -> ASGICacheMiddleware:

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-not-found"
 """Rate limiters, as the documentation of each has it; every handler returns a constant.
 
 Each lives in an environment of its own, so each is imported where it is used.
@@ -7,8 +8,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from benchmarks.apps.origin import body
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+
+from benchmarks.apps.origin import body
 
 MOST = 1_000_000_000
 
@@ -42,7 +44,7 @@ def fastapi_limiter() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Its README shows the limiter in memory only; this is the Redis bucket of the library below.
+        # Its README has memory only; this is the Redis bucket of the library below.
         redis = Redis.from_url(os.environ["BENCH_REDIS_URL"])
         rule.limiter = Limiter(await RedisBucket.init([rate], redis, "bucket"))
         yield

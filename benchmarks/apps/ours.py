@@ -1,8 +1,5 @@
 """cachemw as its README sets it up, in front of the same Starlette app."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -24,39 +21,27 @@ ROUTES = {"/item/{n}": POLICY, "/big/{n}": POLICY, "/slow/{n}": POLICY}
 MOST = "1000000000"
 
 
-def _app(store: Store, *, sessions: bool = False) -> Starlette:
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await store.open()
-        yield
-        await store.aclose()
-
-    return Starlette(routes=bare.session_routes() if sessions else bare.routes(), lifespan=lifespan)
-
-
 def _store() -> Store:
+    # The deadline is generous, because here a full core is no failure.
     return open_store(bare.URL + "?deadline=1s")
 
 
 def cache() -> ASGIApp:
-    store = _store()
-    app = _app(store)
-    app.add_middleware(CacheMiddleware, store=store, routes=ROUTES, **_near(None))
+    app = Starlette(routes=bare.routes())
+    app.add_middleware(CacheMiddleware, store=_store(), routes=ROUTES)
     return app
 
 
 def near() -> ASGIApp:
-    store = _store()
-    app = _app(store)
-    app.add_middleware(CacheMiddleware, store=store, routes=ROUTES, **_near("64MiB"))
+    app = Starlette(routes=bare.routes())
+    app.add_middleware(CacheMiddleware, store=_store(), routes=ROUTES, near_cache="64MiB")
     return app
 
 
 def no_policy() -> ASGIApp:
     """The cache is there, and has nothing to do with these routes."""
-    store = _store()
-    app = _app(store)
-    app.add_middleware(CacheMiddleware, store=store, routes={"/elsewhere/{n}": POLICY})
+    app = Starlette(routes=bare.routes())
+    app.add_middleware(CacheMiddleware, store=_store(), routes={"/elsewhere/{n}": POLICY})
     return app
 
 
@@ -69,9 +54,8 @@ def three_limits() -> ASGIApp:
 
 
 def sessions() -> ASGIApp:
-    store = _store()
-    app = _app(store, sessions=True)
-    app.add_middleware(SessionMiddleware, store=store, idle="30m", secure=False)
+    app = Starlette(routes=bare.session_routes())
+    app.add_middleware(SessionMiddleware, store=_store(), idle="30m", secure=False)
     return app
 
 
@@ -90,12 +74,6 @@ def everything() -> ASGIApp:
 
 
 def _limited(rule: RateLimit) -> ASGIApp:
-    store = _store()
-    app = _app(store)
-    app.add_middleware(RateLimitMiddleware, store=store, default=rule)
+    app = Starlette(routes=bare.routes())
+    app.add_middleware(RateLimitMiddleware, store=_store(), default=rule)
     return app
-
-
-def _near(size: str | None) -> dict[str, object]:
-    """Tells the middleware how large its near cache is."""
-    return {"near_cache": size}

@@ -1,12 +1,14 @@
+# mypy: disable-error-code="import-not-found"
 """fastapi-redis-sdk, as its README sets it up: caching, rate limits and sessions."""
 
 import asyncio
 import os
 from typing import Any
 
-from benchmarks.apps.origin import SIZES, body, document, ran
 from fastapi import Depends, FastAPI, Response
 from redis_fastapi import FastAPIRedis, SessionDep, cache, get_settings, rate_limit
+
+from benchmarks.apps.origin import SIZES, body, document, ran
 
 CACHED = [Depends(cache(ttl=3600, eviction_group="products"))]
 MOST = 1_000_000_000

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-not-found"
 """starlette-caches' middleware over aiocache's Redis backend."""
 
 import asyncio
@@ -5,12 +6,13 @@ import os
 from urllib.parse import urlsplit
 
 from aiocache import Cache
-from benchmarks.apps.origin import SIZES, body, ran
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette_caches.middleware import CacheMiddleware
+
+from benchmarks.apps.origin import SIZES, body, ran
 
 
 def caching() -> CacheMiddleware:

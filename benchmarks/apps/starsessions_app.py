@@ -1,8 +1,8 @@
+# mypy: disable-error-code="import-not-found"
 """starsessions over Redis, with its autoloading middleware."""
 
 import os
 
-from benchmarks.apps.origin import body
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starsessions import SessionAutoloadMiddleware, SessionMiddleware
 from starsessions.stores.redis import RedisStore
+
+from benchmarks.apps.origin import body
 
 
 async def log_in(request: Request) -> Response:

@@ -23,7 +23,7 @@ from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datakeys import key_text
 from cachemw.caching.datapolicy import DataPolicy, Keeping, Loading, all_tags
 from cachemw.caching.hosts import Hosts
-from cachemw.caching.journal import Journal, noted
+from cachemw.caching.journal import noted
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.larder import Found, Larder
 from cachemw.caching.loads import Counts, Loads, Order, called
@@ -47,15 +47,15 @@ class Cache:
     """The data cache and the invalidation API. Needs no app: a script may make one, too.
 
     `policies` tells, of a path, the policy of its GET, so that `purge(url=...)` knows which query
-    parameters count; without it, all of them do. `journal` lets other regions hear of purges.
+    parameters count; without it, all of them do. With `region`, others can hear of purges.
     """
 
     def __init__(
-        self, store: Store, *, policies: PolicyOf | None = None, journal: Journal | None = None
+        self, store: Store, *, policies: PolicyOf | None = None, region: str | None = None
     ) -> None:
         self.store = store
         self._policies = policies
-        self._keeper = Keeper(store, journal)
+        self._keeper = Keeper(store, region)
         self._larder = Larder(store, self._keeper)
         self._loads = Loads(self._larder)
         self._hosts = Hosts(store)
@@ -135,23 +135,43 @@ class Cache:
 
     # --- values that are made when they are missing
 
+    @overload
     async def get_or_set(
         self,
         key: str,
-        loader: Callable[[], Awaitable[T] | T],
+        loader: Callable[[], Awaitable[T]],
         ttl: DurationLike,
         *,
         type: Any = None,
         **options: Unpack[Loading],
-    ) -> T:
+    ) -> T: ...
+    @overload
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], T],
+        ttl: DurationLike,
+        *,
+        type: Any = None,
+        **options: Unpack[Loading],
+    ) -> T: ...
+
+    async def get_or_set(
+        self,
+        key: str,
+        loader: Callable[[], Any],
+        ttl: DurationLike,
+        *,
+        type: Any = None,
+        **options: Unpack[Loading],
+    ) -> Any:
         """The value of `key`; if there is none, what `loader` returns, kept for `ttl`.
 
         One loader at a time for each key, in this process and in the fleet. `options` are those of
         `Loading`.
         """
         policy = DataPolicy.of(ttl, **options)
-        value: T = await self._loads.get(Order(key, loader, policy, codec_of(type)))
-        return value
+        return await self._loads.get(Order(key, loader, policy, codec_of(type)))
 
     def memoize(
         self,

@@ -27,11 +27,11 @@ RESULT = "cachemw.result"
 class Engine:
     """What all requests share."""
 
-    def __init__(self, app: ASGIApp, store: Store) -> None:
+    def __init__(self, app: ASGIApp, store: Store, region: str | None = None) -> None:
         self.app = app
         self.store = store
         self.shelf = Shelf(store)
-        self.keeper = Keeper(store)
+        self.keeper = Keeper(store, region)
         self.flights = Flights(store.now)
         self.settings = Settings()
 

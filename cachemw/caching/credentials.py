@@ -10,6 +10,7 @@ from no address, and with one Host field, spelt as the key spells it.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -165,10 +166,14 @@ def _with_one_host(headers: Iterable[Header]) -> Headers:
 
 
 def _is_credential(name: bytes, policy: CachePolicy) -> bool:
+    return _says_who(name) and name.decode("latin-1") not in policy.header_names
+
+
+@lru_cache(maxsize=1024)
+def _says_who(name: bytes) -> bool:
+    """Whether a field is one of credentials. Asked about every field of every request."""
     plain = _plain(name)
-    if plain not in CREDENTIALS and not plain.startswith(CREDENTIAL_PREFIXES):
-        return False
-    return name.decode("latin-1") not in policy.header_names
+    return plain in CREDENTIALS or plain.startswith(CREDENTIAL_PREFIXES)
 
 
 def _plain(name: bytes) -> bytes:

@@ -20,7 +20,6 @@ Times are microseconds on the fleet's clock, spans are seconds.
 
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
 from math import isfinite
 from typing import TypeAlias
 
@@ -75,11 +74,11 @@ class Entry:
     is_soft: bool = False
     generation: bytes = NO_GENERATION
 
-    @cached_property
+    @property
     def head(self) -> ResponseHead:
         return ResponseHead(self.header.status, self.header.headers)
 
-    @cached_property
+    @property
     def lifetime(self) -> Lifetime:
         header = self.header
         return Lifetime(

@@ -68,7 +68,7 @@ async def _hit(call: Call, entry: Entry, now: int, detail: Reason | None, *, ref
     if refresh:
         start_refresh(call, entry)
     call.scope[RESULT] = "hit" if detail is None else "stale"
-    told = status.hit(entry.lifetime.fresh - entry.age(now), detail=detail)
+    told = status.hit(entry.header.fresh - entry.age(now), detail=detail)
     await respond(call.send, *answer(call.request, entry, told, now))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cachemw.caching.entry import Entry, Refusal, Signpost, pack
+from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import Journal, noted
 from cachemw.caching.keys import census_key, lease_key, record_key
 from cachemw.caching.leases import KEEP, LEASE, RELEASE, RENEW, SOFTEN
@@ -59,11 +60,12 @@ class Leasing:
 
 
 class Keeper:
-    """Writes entries and purges them; other regions hear of purges by the journal, if any."""
+    """Writes entries and purges them. With a region, other regions can hear of its purges."""
 
-    def __init__(self, store: Store, journal: Journal | None = None) -> None:
+    def __init__(self, store: Store, region: str | None = None) -> None:
         self._store = store
-        self.journal = journal
+        self._hosts = Hosts(store)
+        self.journal = None if region is None else Journal(store, region)
         self._has_put_up_marks = False
 
     async def get_ready(self) -> None:
@@ -97,7 +99,11 @@ class Keeper:
     async def keep(
         self, resource: Resource, lease: Lease, entry: Entry, fields: tuple[bytes, ...], ttl: float
     ) -> Reason | None:
-        """Store an entry, and end the lease. None when it is stored, else why not. One trip."""
+        """Store an entry, and end the lease. None when it is stored, else why not. One trip, but
+        for the first entry of a host (`hosts.py`)."""
+        if not await self._hosts.admit(resource.request, ttl):
+            await self.give_back(resource, lease, b"", Reason.HOSTS)
+            return Reason.HOSTS
         kept = self._keep(resource, lease, entry, fields, b"%d" % max(1, int(ttl * 1000)))
         ensured = self.ensure(entry.header.tags, lease.born, ttl)
         both: list[Any] = await together([kept, ensured])

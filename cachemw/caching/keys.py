@@ -90,8 +90,5 @@ def _name_of(pair: bytes) -> str:
 
 
 def _digest(parts: Iterable[bytes]) -> bytes:
-    digest = blake2b(digest_size=DIGEST)
-    for part in parts:
-        digest.update(len(part).to_bytes(4, "big"))
-        digest.update(part)
-    return digest.hexdigest().encode()
+    framed = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+    return blake2b(framed, digest_size=DIGEST).hexdigest().encode()

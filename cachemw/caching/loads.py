@@ -19,7 +19,7 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -64,7 +64,8 @@ class Counts:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    task: "asyncio.Task[_Made]"
+    loop: asyncio.AbstractEventLoop
+    task: "asyncio.Task[_Made] | None" = None
     waiting: int = 0
 
 
@@ -72,6 +73,8 @@ class _Flight:
 class _Made:
     value: Any
     payload: bytes
+    still_valid: bytes | None = None
+    """What was kept and valid at a moment when nobody could join any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,31 +151,56 @@ class Loads:
             return spare
 
     async def _join(self, order: Order) -> Any:
-        loop = asyncio.get_running_loop()
         flight = self._flights.get(order.key)
-        is_first = flight is None or flight.task.get_loop() is not loop
-        if flight is None or is_first:
-            task = loop.create_task(self._load(order))
-            flight = self._flights[order.key] = _Flight(task)
-            self._hold(task, functools.partial(self._land, order.key, flight))
-        else:
+        if flight is not None and flight.loop is asyncio.get_running_loop():
             self.counts.joined += 1
+            payload = (await self._landed(order, flight)).still_valid
+            if payload is not None:
+                # A value of one's own: somebody may change his.
+                return order.codec.decode(payload)
+            # What that load began with was purged, perhaps before we came. The next one begins
+            # after that, whoever begins it.
+            flight = self._flights.get(order.key)
+        if flight is None or flight.loop is not asyncio.get_running_loop():
+            return (await self._landed(order, self._take_off(order))).value
+        return order.codec.decode((await self._landed(order, flight)).payload)
+
+    def _take_off(self, order: Order) -> _Flight:
+        loop = asyncio.get_running_loop()
+        flight = self._flights[order.key] = _Flight(loop)
+        flight.task = loop.create_task(self._load(order, flight))
+        self._hold(flight.task, functools.partial(self._close, order.key, flight))
+        return flight
+
+    async def _landed(self, order: Order, flight: _Flight) -> _Made:
         flight.waiting += 1
         try:
-            made = await asyncio.shield(flight.task)
+            assert flight.task is not None
+            return await asyncio.shield(flight.task)
         except asyncio.CancelledError:
             if flight.waiting == 1:
-                self._land(order.key, flight)
+                self._close(order.key, flight)
+                assert flight.task is not None
                 flight.task.cancel()
             raise
         finally:
             flight.waiting -= 1
-        # Those who join get a value of their own: one may change it.
-        return made.value if is_first else order.codec.decode(made.payload)
 
-    async def _load(self, order: Order) -> _Made:
+    async def _load(self, order: Order, flight: _Flight) -> _Made:
         acquired = await self._acquire(order, order.policy.lease_wait)
-        return acquired if isinstance(acquired, _Made) else await self._make(order, acquired)
+        made = acquired if isinstance(acquired, _Made) else await self._make(order, acquired)
+        if flight.waiting <= 1:
+            return made
+        # Some came after it began, and must not be given what was purged before they came. So look
+        # once for all of them; whoever comes now is on his own.
+        self._close(order.key, flight)
+        try:
+            found = (await self.larder.find([order.key], order.policy.tags))[0]
+        except StoreUnavailable:
+            return made
+        if self._judged(order, found)[0] in (Use.FRESH, Use.DUE) and found.entry is not None:
+            return replace(made, still_valid=found.entry.payload)
+        return made
 
     async def _make(self, order: Order, lease: _Lease | None) -> _Made:
         loop = asyncio.get_running_loop()
@@ -315,7 +343,8 @@ class Loads:
 
         task.add_done_callback(landed)
 
-    def _land(self, key: str, flight: _Flight) -> None:
+    def _close(self, key: str, flight: _Flight) -> None:
+        """Let nobody join a load any more."""
         if self._flights.get(key) is flight:
             del self._flights[key]
 

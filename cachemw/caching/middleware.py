@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.asgi import head_of, host_of, response_head, route_path
+from cachemw.caching.cache import Cache
 from cachemw.caching.cache_control import NOTHING, CacheControl, requested
 from cachemw.caching.call import Call, Engine
 from cachemw.caching.changes import Changes
@@ -22,14 +23,14 @@ from cachemw.caching.credentials import is_known_from_outside
 from cachemw.caching.exchange import exchange
 from cachemw.caching.invalidation import SAFE_METHODS
 from cachemw.caching.marks import PurgesMark, policy_on, purges_on
-from cachemw.caching.placement import faults, warnings
+from cachemw.caching.placement import faults, strays, warnings
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.rules import admit
 from cachemw.caching.status import Forward
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Headers, ResponseHead
-from cachemw.routes import Matched, Routes, RouteTable
+from cachemw.routes import Matched, Routes, RouteTable, app_routes
 from cachemw.stores.base import Store
 from cachemw.stores.near import with_near
 
@@ -43,7 +44,7 @@ class CacheMiddleware:
 
     `routes` maps Starlette paths, with methods in front if need be, to policies; the first match
     wins, marks on the app's own routes come before, and `default` applies where nothing matches.
-    Nothing is cached unless a policy says so. `near_cache` keeps up to so many bytes in the process.
+    Nothing is cached unless a policy says so. `near_cache` is how much may be kept in the process.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class CacheMiddleware:
         routes: Mapping[str, CachePolicy] | None = None,
         default: CachePolicy | None = None,
         near_cache: int | str | None = None,
+        data: Cache | None = None,
     ) -> None:
         self.app = app
         self.store = store = with_near(store, near_cache)
@@ -62,6 +64,7 @@ class CacheMiddleware:
         self.purges = RouteTable[tuple[PurgesMark, ...]](Routes(), purges_on)
         for pattern, policy in self.policies.routes.entries:
             policy.tag_templates.demand_path(pattern.convertors, f"route {pattern.text!r}")
+        self._data = data
         self.engine = Engine(app, store)
         self.changes = Changes(self.engine.keeper, self.policies, self.purges)
 
@@ -129,6 +132,8 @@ class CacheMiddleware:
             elif message["type"] == "lifespan.shutdown":
                 # Before the app lets go of what its handlers need.
                 await self.engine.flights.drain(DRAIN)
+                if self._data is not None:
+                    await self._data.aclose(patience=DRAIN)
             return message
 
         try:
@@ -151,7 +156,9 @@ class CacheMiddleware:
         found = faults(middleware, CacheMiddleware)
         if found:
             raise ConfigurationError("; ".join(found))
-        for warning in warnings(middleware, CacheMiddleware):
+        own = [pattern for pattern, _ in self.policies.routes.entries]
+        there = [route.pattern for route in app_routes(app)]
+        for warning in (*warnings(middleware, CacheMiddleware), *strays(own, there)):
             logger.warning(warning)
 
 

@@ -1,11 +1,15 @@
-"""Whether the cache stands in the right place among the app's middleware.
+"""Whether the cache stands in the right place among the app's middleware, and on its routes.
 
-Read from the list that a Starlette app keeps, outermost first. What would give one user's page to
-the next is an error; what only costs memory or hits is a warning. Each names the fix.
+Read from the lists that a Starlette app keeps, of middleware the outermost first. What would give
+one user's page to the next is an error; what only costs memory or hits is a warning. Each names the
+fix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
+
+from cachemw.routes import Pattern
 
 _SESSIONS = "SessionMiddleware"
 _ENCODERS = ("GZipMiddleware", "BrotliMiddleware", "ZstdMiddleware", "CompressMiddleware")
@@ -32,6 +36,30 @@ def warnings(middleware: Sequence[Any], own: type) -> list[str]:
         for name in inside
         if name in _ENCODERS
     ]
+
+
+def strays(patterns: Iterable[Pattern], routes: Sequence[Pattern]) -> list[str]:
+    """The patterns of policies that no route of the app can match, with the nearest that is."""
+    told: list[str] = []
+    for pattern in patterns if routes else ():
+        if not any(_may_meet(pattern.text, route.text) for route in routes):
+            close = get_close_matches(pattern.text, [route.text for route in routes], n=1, cutoff=0)
+            told.append(
+                f"no route of the app matches {str(pattern)!r}, so its policy caches nothing: "
+                f"the nearest one is {close[0]!r}"
+            )
+    return told
+
+
+def _may_meet(one: str, other: str) -> bool:
+    """Whether some path may match both patterns. Parameters are taken to match anything."""
+    ours, theirs = one.split("/"), other.split("/")
+    for own, their in zip(ours, theirs, strict=False):
+        if ":path}" in own or ":path}" in their:
+            return True
+        if own != their and "{" not in own + their:
+            return False
+    return len(ours) == len(theirs)
 
 
 def _sides(middleware: Sequence[Any], own: type) -> tuple[list[str], list[str]]:

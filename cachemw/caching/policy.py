@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import cached_property
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, cast
 
@@ -31,7 +30,7 @@ from starlette.requests import HTTPConnection
 from cachemw.caching.tags import Tags
 from cachemw.durations import Duration, DurationLike, seconds, words
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Headers, ResponseHead
+from cachemw.messages import ResponseHead
 from cachemw.sizes import size
 
 IdentityValue: TypeAlias = str | bytes | int | None
@@ -111,15 +110,6 @@ class PolicyOptions(TypedDict, total=False):
     compress: bool
     obey_client: bool
     near_cache: bool
-
-
-def credentials_of(headers: Headers) -> bytes:
-    """Who is asking when no `identity` says it: a digest of every credential line, in order."""
-    digest = blake2b(digest_size=16)
-    for name, value in headers:
-        if name in (b"authorization", b"cookie"):
-            digest.update(name[:1] + len(value).to_bytes(8, "big") + value)
-    return digest.digest()
 
 
 def _ttl(value: object) -> object:

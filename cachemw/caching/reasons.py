@@ -47,6 +47,7 @@ class Reason(StrEnum):
     INCOMPLETE = "incomplete", "the response broke off"
     STREAM = "stream", "the response is a stream of events, or not sent as plain body chunks"
     VARIANTS = "variants", "the resource has as many variants as are kept of it"
+    HOSTS = "hosts", "responses are kept for as many hosts as are told apart"
     UNCACHEABLE = "uncacheable", "the last response for this key could not be stored"
 
     # A stored response was used, or not, for a special cause.

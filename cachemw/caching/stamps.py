@@ -27,6 +27,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from zlib import crc32
 
 from cachemw.caching.tags import tag_bytes
@@ -69,10 +70,12 @@ def namespace_tag(name: str) -> bytes:
     return tag_bytes(f"@ns:{name}")
 
 
+@lru_cache(maxsize=4096)
 def bucket_of(tag: bytes) -> bytes:
     return b"s%d" % (crc32(tag) % BUCKETS)
 
 
+@lru_cache(maxsize=4096)
 def stamp_key(tag: bytes) -> bytes:
     return b"t:{%b}:%b" % (bucket_of(tag), tag)
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cachemw.cli.group import cachemw
 
     try:
-        cachemw.main(arguments, prog_name="cachemw", standalone_mode=False)
+        sys.exit(cachemw.main(arguments, prog_name="cachemw", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -19,6 +19,5 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="cachemw")
 def cachemw() -> None:
     """Response cache, data cache, sessions and rate limits on one Redis or Valkey."""

@@ -5,7 +5,7 @@ no requests.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from cachemw.ratelimit.marks import rules_of
@@ -45,12 +45,10 @@ def document(app: Any, routes: "Routes[Any]", default: Iterable[RateLimit]) -> N
 
     def openapi() -> Schema:
         schema = generate()
-        for route in app_routes(app):
-            for method in route.pattern.methods or ():
-                operation = _operation(schema, route, method)
-                rules = [*_rules_from(routes, by_default, route, method), *_rules_on(route)]
-                if operation is not None:
-                    _describe(operation, [rule for rule in rules if not rule.shadow])
+        for route, method, path, operation in operations(app, schema):
+            found = routes.match(method, path)
+            rules = [*(found.policy if found else by_default), *_rules_on(route)]
+            _describe(operation, [rule for rule in rules if not rule.shadow])
         return schema
 
     openapi.__cachemw__ = True  # type: ignore[attr-defined]
@@ -67,22 +65,21 @@ def refusals(rules: Iterable[RateLimit]) -> dict[str, Schema]:
     return told
 
 
-def _rules_from(
-    routes: "Routes[Any]", default: tuple[RateLimit, ...], route: AppRoute, method: str
-) -> tuple[RateLimit, ...]:
-    path = _PARAMETER.sub(lambda hole: _SAMPLES.get(hole[2], "x"), route.pattern.text)
-    found = routes.match(method, path)
-    return found.policy if found else default
-
-
 def _rules_on(route: AppRoute) -> list[RateLimit]:
     return [rule for carrier in route.carriers for rule in rules_of(carrier)]
 
 
-def _operation(schema: Schema, route: AppRoute, method: str) -> Schema | None:
-    path = _PARAMETER.sub(r"{\1}", route.pattern.text)
-    operations: Mapping[str, Schema] = schema.get("paths", {}).get(path, {})
-    return operations.get(method.lower())
+def operations(app: Any, schema: Schema) -> Iterator[tuple[AppRoute, str, str, Schema]]:
+    """The routes of an app that its document describes: route, method, a path that leads to it,
+    and what is said of it, to be added to."""
+    for route in app_routes(app):
+        path = _PARAMETER.sub(r"{\1}", route.pattern.text)
+        described: Mapping[str, Schema] = schema.get("paths", {}).get(path, {})
+        sample = _PARAMETER.sub(lambda hole: _SAMPLES.get(hole[2], "x"), route.pattern.text)
+        for method in route.pattern.methods or ():
+            operation = described.get(method.lower())
+            if operation is not None:
+                yield route, method, sample, operation
 
 
 def _describe(operation: Schema, rules: list[RateLimit]) -> None:

@@ -31,14 +31,14 @@ async def work(cache_url: str, database_url: str, name: str, rounds: int) -> tup
 
     async def load() -> int:
         value = int(await database.get("counter") or 0)
-        await asyncio.sleep(random.random() * 0.004)
+        await asyncio.sleep(random.random() * 0.03)
         return value
 
     async def read() -> None:
         nonlocal reads, too_old
         said = await database.mget(NAMES)
         least = max(int(one or 0) for one in said)
-        value = await cache.get_or_set("k", load, "1m", tags=TAGS, lease_wait="20ms")
+        value = await cache.get_or_set("k", load, "1m", tags=TAGS, lease_wait="1s")
         reads += 1
         too_old += value < least
 
@@ -72,16 +72,20 @@ async def work(cache_url: str, database_url: str, name: str, rounds: int) -> tup
 
     async def reader() -> None:
         for _ in range(rounds):
+            await asyncio.sleep(random.random() * 0.01)
             await read()
 
     async def writer() -> None:
-        for _ in range(rounds // 10):
-            await asyncio.sleep(random.random() * 0.02)
+        while True:
+            await asyncio.sleep(random.random() * 0.3)
             await write()
             if random.random() < 0.2:
                 await evict()
 
-    await asyncio.gather(reader(), reader(), reader(), writer())
+    writing = asyncio.create_task(writer())
+    await asyncio.gather(reader(), reader(), reader())
+    writing.cancel()
+    await asyncio.wait([writing])
     hits = (await cache.stats()).hits
     await cache.aclose()
     await store.aclose()

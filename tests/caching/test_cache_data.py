@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from anyio import wait_all_tasks_blocked
 from pydantic import BaseModel
 
 from cachemw.caching.cache import LONGEST_LIFE, Cache
-from cachemw.caching.datapolicy import DataPolicy
+from cachemw.caching.datapolicy import DataPolicy, Loading
 from cachemw.caching.keeper import LEASE_LIVES, Keeper
 from cachemw.caching.larder import REFUSAL_LIVES, Larder
 from cachemw.errors import ConfigurationError, StoreUnavailable
@@ -202,6 +203,28 @@ async def test_readers_at_once_share_a_load_and_not_its_result(
     assert values == [{"items": [1]}] * 10
     values[3]["items"].append(2)
     assert values[4] == {"items": [1]}
+
+
+async def test_nobody_joins_a_load_that_began_before_a_purge(cache: Cache, source: Source) -> None:
+    for kind in ({"tags": ["t"]}, {"namespace": "n"}, {"key": "k"}, {"pattern": "k"}):
+
+        async def read() -> Any:
+            return await cache.get_or_set("k", source, "5m", tags=["t"], namespace="n")
+
+        source.value = "before"
+        source.asked.clear()
+        source.may_answer.clear()
+        early = asyncio.create_task(read())
+        await source.asked.wait()
+        source.value = f"after {kind}"
+        await cache.purge(**kind)
+        late = [asyncio.create_task(read()) for _ in range(5)]
+        await wait_all_tasks_blocked()
+        source.may_answer.set()
+        assert await early == "before"
+        assert await asyncio.gather(*late) == [source.value] * 5
+        await cache.delete("k")
+    assert source.calls == 8  # two each
 
 
 async def test_workers_share_a_load(cache: Cache, store: MemoryStore, source: Source) -> None:
@@ -435,7 +458,7 @@ async def test_soft_purges_make_stale(cache: Cache, source: Source) -> None:
     for kind in ({"tags": ["t"]}, {"namespace": "n"}, {"key": "k"}, {"pattern": "k*"}):
         await read()
         source.value = f"after {kind}"
-        await cache.purge(**kind, soft=True)  # type: ignore[arg-type]
+        await cache.purge(**kind, soft=True)
         assert await cache.get("k") is None
         before = await read()
         assert before != source.value
@@ -520,7 +543,7 @@ async def test_reads_go_on_without_the_store_and_writes_say_so(
     await source.asked.wait()
     source.may_answer.set()
     assert await asyncio.gather(*readers) == ["v1"] * 5
-    assert source.calls == 1  # together, even so
+    assert source.calls == 2  # together, even so: the first, and all who came after it
     for deed in (
         cache.set("k", 1, "5m"),
         cache.delete("k"),
@@ -563,3 +586,16 @@ async def test_garbage_is_a_miss(cache: Cache, store: MemoryStore, source: Sourc
         await store.set(data_key("k"), changed, ttl=1000)
         await cache.get("k")  # whatever it is, it does not raise
     assert await cache.get_or_set("other", source, "5m") == "v1"
+
+
+@pytest.mark.parametrize("option", ["ttl", "type", "key", *Loading.__annotations__])
+def test_options_are_documented(option: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "data-cache.md"
+    assert f"| `{option}` |" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Cache) if not name.startswith("_")])
+def test_verbs_are_documented(name: str) -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    pages = [(docs / page).read_text("utf-8") for page in ("data-cache.md", "invalidation.md")]
+    assert any(f"cache.{name}(" in page for page in pages)

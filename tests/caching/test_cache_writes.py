@@ -163,7 +163,7 @@ async def test_bars_origins_and_tokens_are_twins(server_store: Store) -> None:
         await twins.run(ADMIT, (b"o",), (origin, b"%d" % lives, b"2"))
     await twins.run(ADMIT, (b"o",), (b"past", b"-1000", b"9"))
     await twins.run(ADMIT, (b"o",), (b"d", b"5000", b"3"))
-    await twins.run(ORIGINS, (b"o",), (), view=timeless)  # type: ignore[arg-type]
+    await twins.run(ORIGINS, (b"o",), (), view=timeless)
     await twins.run(ISSUE, (b"k",), (b"i", b"h", b"d", b"2", b"60000"))
     for locator, digest in [(b"x", b"h"), (b"i", b"?"), (b"i", b"h"), (b"i", b"h")]:
         await twins.run(REDEEM, (b"k",), (locator, digest))

@@ -14,11 +14,10 @@ from cachemw.caching.policy import (
     HeaderInput,
     PolicyOptions,
     cookie,
-    credentials_of,
     header,
 )
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Headers, ResponseHead
+from cachemw.messages import ResponseHead
 
 OK = ResponseHead(200)
 
@@ -229,19 +228,3 @@ def test_a_policy_describes_itself_in_a_line() -> None:
     )
     assert "query a,b" in CachePolicy(query=["a", "b"]).describe()
     assert "ignores query utm_*" in CachePolicy(ignore_query="utm_*").describe()
-
-
-def test_credentials_are_told_apart_line_by_line() -> None:
-    def lines(*pairs: tuple[str, str]) -> Headers:
-        return tuple((name.encode(), value.encode()) for name, value in pairs)
-
-    asked = [
-        (),
-        lines(("authorization", "a")),
-        lines(("cookie", "a")),
-        lines(("cookie", "a"), ("cookie", "b")),
-        lines(("cookie", "ab")),
-        lines(("cookie", "a"), ("authorization", "b")),
-    ]
-    assert len({credentials_of(headers) for headers in asked}) == len(asked)
-    assert credentials_of(lines(("accept", "a"))) == credentials_of(())

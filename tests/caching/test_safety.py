@@ -6,7 +6,7 @@ get into a page is in the page. What the next client gets must not have it.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -324,14 +324,14 @@ async def test_a_guard_is_asked_before_a_stale_answer() -> None:
     )
     app = CacheMiddleware(origin, store=MemoryStore(clock=clock), default=policy)
     client = Client(app)
-    origin.answers("for members")
+    origin.answers_once("for members")
     await client.get("/", headers=MEMBER)
     clock.advance(15)  # stale, to be refreshed
-    origin.answers("go away", status=403)
+    origin.answers_once("go away", status=403)
     assert (await client.get("/")).body == b"go away"
     clock.advance(15)  # stale, only instead of an error
-    origin.answers("broken", status=503)
-    origin.answers("go away", status=403)
+    origin.answers_once("broken", status=503)
+    origin.answers_once("go away", status=403)
     assert (await client.get("/")).body == b"go away"
 
 
@@ -339,10 +339,10 @@ async def test_a_guard_is_asked_for_what_another_request_is_making() -> None:
     gate = Gate()
     origin = ScriptedOrigin()
     client = Client(cached(origin, credentials="shared", guard=guard))
-    origin.answers(gate, "for members")
-    origin.answers("go away", status=403)
+    origin.answers_once(gate, "for members")
+    origin.answers_once("go away", status=403)
     first = client.start("GET", "/", headers=MEMBER)
-    await asyncio.sleep(0)
+    await gate.reached()
     second = client.start("GET", "/")
     await asyncio.sleep(0)
     gate.open()
@@ -355,10 +355,10 @@ async def test_a_guard_is_asked_for_what_another_worker_has_made() -> None:
     store, origin = MemoryStore(), ScriptedOrigin()
     policy = CachePolicy(ttl=60, credentials="shared", guard=guard)
     here, there = (CacheMiddleware(origin, store=store, default=policy) for _ in range(2))
-    origin.answers(gate, "for members")
-    origin.answers("go away", status=403)
+    origin.answers_once(gate, "for members")
+    origin.answers_once("go away", status=403)
     first = Client(here).start("GET", "/", headers=MEMBER)
-    await gate.reached() if hasattr(gate, "reached") else await asyncio.sleep(0.05)
+    await gate.reached()
     second = Client(there).start("GET", "/")
     await asyncio.sleep(0)
     gate.open()
@@ -514,6 +514,3 @@ async def test_a_path_is_kept_by_its_raw_bytes_and_judged_by_its_decoded_ones() 
     assert (await client.get("/public/a")).is_stored
     assert (await client.get("/public/a%2Fb")).cache is None
     assert (await client.get("/public/%2e%2e%2fsecret")).cache is None
-
-
-Handler = Callable[[Request], Awaitable[Response]]

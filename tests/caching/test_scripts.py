@@ -43,7 +43,8 @@ PEEK = Script(
 
 
 async def seen_on_server(store: Store, key: bytes) -> Any:
-    ttl, *content = await store.run(PEEK, [key], [])  # type: ignore[misc]
+    seen: Any = await store.run(PEEK, [key], [])
+    ttl, *content = seen
     value: Any = content[0] if content else None
     if isinstance(value, list):
         value = dict(zip(value[::2], value[1::2], strict=True))

@@ -5,7 +5,7 @@ import contextvars
 from typing import Any
 
 import pytest
-from starlette.types import Scope
+from starlette.types import Message, Scope
 
 from cachemw.stores.memory import MemoryStore
 from cachemw.testing.clock import FakeClock
@@ -253,6 +253,22 @@ async def test_an_app_that_is_slow_is_not_waited_for_and_its_answer_is_kept() ->
     assert cache.origin.called(2)
 
 
+@pytest.mark.parametrize("age", ["61s", "2h"])
+async def test_without_anything_to_serve_instead_a_slow_app_is_waited_for(age: str) -> None:
+    cache, gate = cached(soft_timeout=0.001, **SIE), Gate()
+    if age == "2h":  # an entry that may be confirmed, but not stand in any more
+        cache.origin.answers_once("old", headers={**FRESH, "etag": '"v1"'})
+        await cache.get("/")
+        cache.clock.advance("2h")
+    cache.origin.answers(gate, START, "new", headers=FRESH)
+    asking = cache.start("GET", "/")
+    await gate.reached()
+    await asyncio.wait([asking._task], timeout=0.02)
+    assert not asking.is_done
+    gate.open()
+    assert (await asking.response()).body == b"new"
+
+
 async def test_a_slow_answer_that_may_not_be_kept_reaches_nobody() -> None:
     cache, gate = await stale_cache(soft_timeout=0.005, **SIE), Gate()
     cache.origin.answers(gate, START, "mine", headers={"cache-control": "private"})
@@ -359,6 +375,13 @@ async def test_traces_for_outer_layers_are_left() -> None:
     cache.origin.answers_once(route, ValueError("x"), START)
     for path in ("/kept", "/direct", "/failed"):
         asking = cache.start("GET", path)
+        send, scope = asking._send, asking.scope
+
+        async def outer(message: Message, send: Any = send, scope: Scope = scope) -> None:
+            assert "route" in scope  # where instrumentation looks, when the response begins
+            await send(message)
+
+        asking._send = outer  # type: ignore[method-assign]
         await asyncio.wait([asking._task])
         assert asking._task.exception() is None or path == "/failed"
         assert (asking.scope["route"], asking.scope["endpoint"]) == ("r", "e")

@@ -1,0 +1,190 @@
+"""The store is optional at every moment: answers stay right, and nothing is stored by halves."""
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from cachemw.caching.middleware import CacheMiddleware
+from cachemw.caching.policy import CachePolicy
+from cachemw.errors import StoreUnavailable
+from cachemw.stores import MemoryStore, open_store
+from cachemw.testing.clock import FakeClock
+from cachemw.testing.faultproxy import FaultProxy
+from cachemw.testing.gate import Gate
+from cachemw.testing.origin import START
+from tests.caching.caches import FRESH, cached
+from tests.servers import Server
+
+pytestmark = pytest.mark.anyio
+
+
+class Failing(MemoryStore):
+    """A store that gives up at one trip after another."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock=clock)
+        self.trips = 0
+        self.fails_at: int | None = None
+        self.carries_out = False
+
+    def _at_once(self, step: Any) -> Any:
+        self.trips += 1
+        if self.trips != self.fails_at:
+            return super()._at_once(step)
+        if self.carries_out:  # the reply alone is lost
+            super()._at_once(step)
+
+        def fail() -> None:
+            raise StoreUnavailable("timeout")
+
+        return _Later(fail)
+
+
+class _Later:
+    def __init__(self, fail: Any) -> None:
+        self._fail = fail
+
+    def __await__(self) -> Any:
+        yield from ()
+        self._fail()
+
+
+@pytest.mark.parametrize("vary", [{}, {"vary": "accept"}], ids=["plain", "varies"])
+@pytest.mark.parametrize("carries_out", [False, True], ids=["not done", "done and not told"])
+async def test_a_store_that_fails_at_any_step(carries_out: bool, vary: dict[str, str]) -> None:
+    """Every trip of a life in turn: cold, warm, purged, softly purged, refreshed."""
+    total = await a_life(None, carries_out, vary)
+    assert total > 30
+    for step in range(1, total + 1):
+        await a_life(step, carries_out, vary)
+
+
+async def a_life(fails_at: int | None, carries_out: bool, vary: dict[str, str]) -> int:
+    clock = FakeClock()
+    store = Failing(clock)
+    store.fails_at, store.carries_out = fails_at, carries_out
+    cache = cached(
+        store=store, clock=clock, tags=["shop"], stale_while_revalidate="1m", lease_wait=0, jitter=0
+    )
+    for truth in (1, 2):
+        cache.origin.answers(f"body {truth} of the life", headers={**FRESH, **vary})
+        purged = await purge(cache, [b"shop"])
+        for _ in range(2):
+            response = await cache.get("/", headers={"accept": "a/a"})
+            assert response.status == 200
+            if purged:
+                assert response.body == b"body %d of the life" % truth
+        clock.advance("61s")
+        await cache.get("/", headers={"accept": "a/a"})
+        await cache.settle()
+        clock.advance("5m")
+    return store.trips
+
+
+async def purge(cache: Any, tags: Sequence[bytes]) -> bool:
+    try:
+        await cache.keeper.purge_tags(tags)
+    except StoreUnavailable:
+        return False
+    return True
+
+
+async def test_while_the_store_is_away_one_run_serves_all_who_ask_together() -> None:
+    cache, gate = cached(), Gate()
+    await cache.middleware.store.aclose()
+    cache.origin.answers(gate, START, "x", headers=FRESH)
+    askings = [cache.start("GET", "/") for _ in range(20)]
+    await gate.reached()
+    late = cache.start("GET", "/")
+    gate.open()
+    for asking in (*askings, late):
+        response = await asking.response()
+        assert (response.body, response.is_stored) == (b"x", False)
+    assert cache.origin.called_once()
+
+
+async def test_a_store_that_has_just_failed_is_not_asked_again_for_the_same_request() -> None:
+    store = Failing(FakeClock())
+    store.fails_at = 1
+    cache = cached(store=store)
+    cache.origin.answers("x", headers=FRESH)
+    assert (await cache.get("/")).detail == "store-unavailable"
+    assert store.trips == 1
+
+
+async def test_a_purge_that_fails_is_told() -> None:
+    cache = cached()
+    await cache.middleware.store.aclose()
+    with pytest.raises(StoreUnavailable):
+        await cache.keeper.purge_tags([b"shop"])
+
+
+async def test_a_hung_server_costs_its_deadline_and_not_the_answer(valkey: Server) -> None:
+    cache = cached(store=open_store(valkey.url))
+    cache.origin.answers("x", headers=FRESH)
+    assert (await cache.get("/")).is_stored
+    valkey.stop()
+    response = await cache.get("/")
+    assert (response.body, response.detail) == (b"x", "store-unavailable")
+    valkey.cont()
+    await cache.middleware.store.aclose()
+
+
+async def test_a_swapped_reply_is_nobodys_page(valkey_url: str) -> None:
+    async with FaultProxy(valkey_url) as proxy:
+        cache = cached(store=open_store(proxy.url))
+        for path in ("/a", "/b"):
+            cache.origin.answers(path, headers=FRESH, path=path)
+            await cache.get(path)
+        for _ in range(3):
+            proxy.swap_next_replies(to="MGET")
+            askings = [cache.start("GET", path) for path in ("/a", "/b", "/a", "/b")]
+            answers = [await asking.response() for asking in askings]
+            assert [answer.body for answer in answers] == [b"/a", b"/b"] * 2
+        await cache.middleware.store.aclose()
+
+
+# A loop that just ends leaves its connections to the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("kind", ["memory", "server"])
+def test_every_request_in_an_event_loop_of_its_own(kind: str, valkey_url: str) -> None:
+    """As Starlette's TestClient does it without `with`."""
+    runs = 0
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        nonlocal runs
+        runs += 1
+        return PlainTextResponse("x")
+
+    app = Starlette(routes=[Route("/", endpoint)])
+    store = MemoryStore() if kind == "memory" else open_store(valkey_url + "?deadline=2s")
+    app.add_middleware(CacheMiddleware, store=store, routes={"/": CachePolicy(ttl=60)})
+    client = TestClient(app)
+    answers = [client.get("/") for _ in range(3)]
+    assert ["hit" in answer.headers["cache-status"] for answer in answers] == [False, True, True]
+    assert runs == 1
+    del client, app, store
+    gc.collect()
+
+
+async def test_a_fill_of_another_event_loop_is_not_joined() -> None:
+    cache, gate = cached(lease_wait=0.01), Gate()
+    cache.origin.answers_once("one", gate, "!", headers=FRESH)
+    cache.origin.answers("two", headers=FRESH)
+    asking = cache.start("GET", "/")
+    await gate.reached()
+
+    def elsewhere() -> bytes:
+        return asyncio.run(cache.get("/")).body
+
+    assert await asyncio.to_thread(elsewhere) == b"two"
+    gate.open()
+    assert (await asking.response()).body == b"one!"
