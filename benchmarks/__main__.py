@@ -10,6 +10,7 @@ SVG. Needs Linux, and two cores: one for the app, one for Redis and the load.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -53,6 +54,7 @@ def main() -> None:
         if name not in SUITES:
             parser.error(f"no suite {name!r}: there are {', '.join(SUITES)}")
     os.sched_setaffinity(0, [LOAD_CORE])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers end with their `with` blocks
     if given.calibrate:
         calibrate()
         return

@@ -44,8 +44,8 @@ def _rows(table: str, connections: int, rows: Sequence[Row]) -> str:
     lines = [
         f"### {table}, {connections} connection{'s' if connections > 1 else ''}\n",
         f"| subject | requests/s (min-max) | x {base.name} | p50 ms | p99 ms | CPU s/1000 "
-        "| Redis CPU s/1000 | commands | trips | to/from Redis B | handler ran | bad |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        f"| CPU x {base.name} | Redis CPU s/1000 | commands | trips | to/from Redis B | handler ran | bad |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in sorted(rows, key=lambda row: -row.rate):
         sent, received = (
@@ -59,6 +59,7 @@ def _rows(table: str, connections: int, rows: Sequence[Row]) -> str:
             f"{1000 * row.median(lambda each: each.load.p50):.2f}",
             f"{1000 * row.median(lambda each: each.load.p99):.2f}",
             f"{row.cpu:.3f}",
+            f"{row.cpu / base.cpu:.2f}" if base.cpu else "",
             f"{1000 * row.per_request(lambda each: each.redis_cpu):.3f}",
             f"{row.per_request(lambda each: each.commands):.2f}",
             f"{row.per_request(lambda each: each.reads):.2f}",

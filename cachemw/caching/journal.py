@@ -26,7 +26,7 @@ from cachemw.errors import ConfigurationError
 from cachemw.scripts import Reply
 from cachemw.stores.base import Store
 
-MOST = 100_000  # notes: some 20 MB of short names
+MOST = 100_000  # notes: some 5 MB with short names
 
 
 class Journal:

@@ -45,6 +45,7 @@ class CacheMiddleware:
     `routes` maps Starlette paths, with methods in front if need be, to policies; the first match
     wins, marks on the app's own routes come before, and `default` applies where nothing matches.
     Nothing is cached unless a policy says so. `near_cache` is how much may be kept in the process.
+    With a `region`, other regions can hear of the purges that happen here.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class CacheMiddleware:
         default: CachePolicy | None = None,
         near_cache: int | str | None = None,
         data: Cache | None = None,
+        region: str | None = None,
     ) -> None:
         self.app = app
         self.store = store = with_near(store, near_cache)
@@ -65,7 +67,7 @@ class CacheMiddleware:
         for pattern, policy in self.policies.routes.entries:
             policy.tag_templates.demand_path(pattern.convertors, f"route {pattern.text!r}")
         self._data = data
-        self.engine = Engine(app, store)
+        self.engine = Engine(app, store, region)
         self.changes = Changes(self.engine.keeper, self.policies, self.purges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -31,7 +31,7 @@ from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import Store
 
 BATCH = 200  # notes in one reading
-SHORTEST, LONGEST = 0.005, 0.2  # seconds between two readings that found nothing
+SHORTEST, LONGEST = 0.005, 0.05  # seconds between two readings that found nothing
 RETRY = 0.5  # seconds, while a store is away
 REMIND = 60.0  # seconds after which a position is written again, so that it is not forgotten
 
@@ -62,7 +62,7 @@ class Relay:
         self._target = target
         self._journal = Journal(source, region)
         self._position = position_key(region)
-        self._keeper = Keeper(target)  # without a journal: see above
+        self._keeper = Keeper(target)  # of no region: see above
         self._larder = Larder(target, self._keeper)
         self._hosts = Hosts(target)
 

@@ -22,12 +22,15 @@ class Cached:
     clock: FakeClock = field(default_factory=FakeClock)
     origin: ScriptedOrigin = field(default_factory=ScriptedOrigin)
     store: Store | None = None
+    region: str | None = None
 
     def __post_init__(self) -> None:
         if self.store is None:
             self.store = MemoryStore(clock=self.clock)
         routes = {"/{path:path}": self.policy}
-        self.middleware = CacheMiddleware(self.origin, store=self.store, routes=routes)
+        self.middleware = CacheMiddleware(
+            self.origin, store=self.store, routes=routes, region=self.region
+        )
         self.client = Client(self.middleware)
         self.get = self.client.get
         self.start = self.client.start

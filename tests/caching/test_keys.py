@@ -7,6 +7,7 @@ import pytest
 
 from cachemw.caching.keys import (
     canonical_query,
+    census_key,
     lease_key,
     primary_key,
     record_key,
@@ -106,6 +107,6 @@ def test_variants_tell_their_parts_apart() -> None:
 
 
 def test_keys_of_one_resource_share_a_slot() -> None:
-    names = [record_key(b"p"), record_key(b"p", b"v"), lease_key(b"p")]
-    assert names == [b"e:{p}", b"e:{p}:v", b"l:{p}"]
+    names = [record_key(b"p"), record_key(b"p", b"v"), lease_key(b"p"), census_key(b"p")]
+    assert names == [b"e:{p}", b"e:{p}:v", b"l:{p}", b"v:{p}"]
     assert all(one != other for one, other in pairwise(names))

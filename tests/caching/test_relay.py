@@ -48,12 +48,11 @@ class Region:
         self.name = name
         self.store = store
         self.journal = Journal(store, name)
-        self.cache = Cache(store, journal=self.journal)
+        self.cache = Cache(store, region=name)
 
     def site(self, **policy: Any) -> Cached:
         """A worker of this region, whose pages are cached, too."""
-        site = Cached(CachePolicy(**policy), store=self.store)
-        site.keeper.journal = self.journal
+        site = Cached(CachePolicy(**policy), store=self.store, region=self.name)
         site.origin.answers("page", headers=FRESH)
         return site
 
@@ -267,7 +266,7 @@ async def test_a_url_counts_the_parameters_that_count(pair: Pair) -> None:
     policy = CachePolicy(query=["page"])
     there = pair.us.site(query=["page"])
     await pair.us.admits("testserver")
-    cache = Cache(pair.eu.store, policies=lambda path: policy, journal=pair.eu.journal)
+    cache = Cache(pair.eu.store, policies=lambda path: policy, region="eu")
     await there.get("/list?page=2&utm=x")
     assert (await there.get("/list?page=2")).cache == "hit"
     await cache.purge(url="/list?utm=y&page=2")

@@ -12,7 +12,6 @@ from cachemw.caching.freshness import Lifetime
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.rules import (
-    KEPT_FOR_VALIDATION,
     Found,
     Hit,
     Keep,
@@ -236,6 +235,7 @@ def test_what_is_kept_of_a_response() -> None:
         (Wishes(skipped=True), [FRESH], Reason.SKIPPED),
         (Wishes(), [FRESH, ("content-type", "Text/Event-Stream; x")], Reason.STREAM),
         (Wishes(), [FRESH, ("content-type", "application/grpc+proto")], Reason.STREAM),
+        (Wishes(), [FRESH, ("content-type", "multipart/x-mixed-replace")], Reason.STREAM),
         (Wishes(), [FRESH, ("incremental", "?1")], Reason.STREAM),
         (Wishes(), [FRESH, ("set-cookie", "a=b")], Reason.SET_COOKIE),
         (Wishes(), [FRESH, ("content-length", "101")], Reason.TOO_LARGE),
@@ -260,6 +260,8 @@ def test_what_is_at_its_limit_is_kept() -> None:
     [
         (404, False, True),
         (405, False, True),
+        (410, False, True),
+        (414, False, True),
         (451, False, True),
         (399, False, True),
         (400, False, Reason.ERROR),
@@ -279,6 +281,12 @@ def test_errors_are_kept_where_they_are_named(status: int, named: bool, kept: An
     ("status", "policy", "wish", "fresh"),
     [
         (200, {"ttl": 7}, None, 7),
+        (203, {"ttl": 7}, None, 7),
+        (204, {"ttl": 7}, None, 7),
+        (300, {"ttl": 7}, None, 7),
+        (301, {"ttl": 7}, None, 7),
+        (308, {"ttl": 7}, None, 7),
+        (410, {"ttl": 7}, 3.0, 3),
         (200, {"ttl": 7}, 3.0, 3),
         (404, {"ttl": 7}, 3.0, 3),
         (404, {"ttl_by_status": {404: 5}}, None, 5),
@@ -362,7 +370,7 @@ def test_what_must_be_asked_about_is_kept_for_an_hour() -> None:
     for said in ("no-cache", "max-age=0", "no-cache, max-age=100"):
         keep = judged(("cache-control", said), ("etag", '"a"'))
         assert isinstance(keep, Keep)
-        assert keep.usable == KEPT_FOR_VALIDATION
+        assert keep.usable == 3600
 
 
 def test_the_time_it_took_is_part_of_the_age() -> None:
@@ -480,8 +488,11 @@ def test_a_304_that_takes_the_lifetime_away() -> None:
         (("cache-control", "no-store"), Reason.NO_STORE),
         (("cache-control", "private"), Reason.PRIVATE),
         (("cache-control", "public"), Reason.NO_LIFETIME),
+        (("cdn-cache-control", "public"), Reason.NO_LIFETIME),
     ):
         assert confirmed(stored, said) == Refuse(reason)
+    silent = entry(("etag", '"a"'))
+    assert confirmed(silent, ("expires", "0")) == Refuse(Reason.NO_LIFETIME)
     assert confirmed(stored, wishes=Wishes(used_session=True)) == Refuse(Reason.SESSION)
 
 

@@ -14,7 +14,6 @@ import anyio.to_thread
 import pytest
 
 from cachemw.caching.cache import Cache
-from cachemw.caching.journal import Journal
 from cachemw.cli import main
 from cachemw.stores import open_store
 from tests import servers
@@ -44,8 +43,7 @@ async def caches(eu: Server, us: Server, anyio_backend: str) -> AsyncIterator[tu
         for store in stores:
             at_the_end.push_async_callback(store.aclose)
         here, there = (
-            Cache(store, journal=Journal(store, name))
-            for name, store in zip(("eu", "us"), stores, strict=True)
+            Cache(store, region=name) for name, store in zip(("eu", "us"), stores, strict=True)
         )
         yield here, there
 
@@ -179,7 +177,7 @@ def test_two_that_are_mixed_up_are_named(
 
 async def _purge_once(server: Server) -> None:
     store = open_store(server.url + "?deadline=2s")
-    await Cache(store, journal=Journal(store, "eu")).purge(key="user:1")
+    await Cache(store, region="eu").purge(key="user:1")
     await store.aclose()
 
 

@@ -279,7 +279,7 @@ def _scenarios() -> Iterator[Scenario]:
             policy(methods=("GET", method), max_body=100),
         )
     yield Scenario(
-        "10008 QUERY",
+        "policy",
         "QUERY is not kept unless the policy says so",
         [
             request("QUERY", body=b"a", app=says(FRESH), told="fwd=method detail=method"),

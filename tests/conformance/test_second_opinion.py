@@ -111,12 +111,7 @@ def test_whether_it_may_be_reused(
     _, first = asked((b"x", b"1"))
     told = ResponseHead(200, (*response.headers, (b"vary", b"X")))
     options = theirs.CacheOptions(shared=True, supported_methods=["GET"], allow_stale=False)
-    stored = models.Entry(
-        **{
-            **{"id": uuid.uuid4(), "request": first, "response": response_for_them(told)},
-            **{"meta": models.EntryMeta(), "cache_key": b""},
-        }
-    )
+    stored = models.Entry(id=uuid.uuid4(), request=first, response=response_for_them(told))
     state = theirs.IdleClient(options=options).next(other, [stored])
 
     cc, age = effective(told.headers), initial_age(told.headers, asked=now, received=now)
