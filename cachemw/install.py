@@ -52,6 +52,7 @@ def install(
     config: str | PathLike[str] | None = None,
     trusted_proxies: Iterable[str] = (),
     near_cache: int | str | None = None,
+    region: str | None = None,
 ) -> CacheMW:
     """Give a Starlette or FastAPI app a cache, rate limits and sessions that share one store.
 
@@ -60,7 +61,8 @@ def install(
     inside, middleware that is added later outside: GZip and CORS belong outside. Whatever cannot be
     right raises `ConfigurationError`, here or when the app starts.
 
-    `near_cache="32MiB"` keeps that much of what was read in the process (docs/caching.md).
+    `near_cache="32MiB"` keeps that much of what was read in the process (docs/caching.md). `region`
+    names this region, whose purges are noted for others to follow (docs/multi-region.md).
     `config` names a TOML or YAML file; `CACHEMW_*` variables win over it, and both over arguments.
     """
     if not isinstance(cast(object, app), Starlette):
@@ -85,9 +87,14 @@ def install(
         matched = policies.match(app, "GET", path)
         return matched.policy if matched else None
 
-    data = Cache(opened, policies=policy_of)
+    data = Cache(opened, policies=policy_of, region=region)
     app.add_middleware(
-        CacheMiddleware, store=opened, routes=settings.cache, default=default, data=data
+        CacheMiddleware,
+        store=opened,
+        routes=settings.cache,
+        default=default,
+        data=data,
+        region=region,
     )
     document(app, RouteTable(Routes[CachePolicy].of(settings.cache, default), policy_on))
     app.add_middleware(

@@ -21,6 +21,9 @@ from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.policy import CachePolicy
 from cachemw.messages import Headers, RequestHead
 
+ASKED_BY = "cachemw.asked_by"
+"""The scope key under which the request stands that set a fill off: for limits, which count it."""
+
 WHO = ("user", "auth", "session")
 TRACES = ("route", "endpoint", "path_params", "path_format", "router")
 
@@ -43,6 +46,7 @@ def errand(
         "headers": [*headers, *asking],
         "query_string": canonical_query(request.query, policy),
         CONTEXT: Notes(),
+        ASKED_BY: scope,
     }
     made["extensions"] = plain_extensions(made)
     if "state" in scope:

@@ -27,6 +27,9 @@ NO_SESSION_YET = (
     "or decorator, or put the session middleware outside the limits"
 )
 NOBODY = TrustedProxies()
+ASKED_BY = "cachemw.asked_by"
+"""The scope key under which the cache leaves the request as it came, where an app makes a page for
+everybody and is not told who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,12 @@ class ClientIP:
             trusted: TrustedProxies = connection.scope.get(PROXIES, NOBODY)
         else:
             trusted = TrustedProxies.parse(self.trusted_proxies)
-        client = connection.scope.get("client")
+        asked = connection.scope.get(ASKED_BY, connection.scope)
+        client = asked.get("client")
         peer: str | None = (client[0] or None) if client else None
         if trusted == NOBODY:
             return _named(peer, self.ipv6_prefix)
-        lines = tuple(connection.scope["headers"])
+        lines = tuple(asked["headers"])
         return client_address(
             peer, lines, trusted, source=self.source, ipv6_prefix=self.ipv6_prefix
         )
@@ -107,7 +111,8 @@ class HeaderValue:
         return f"header:{self.name}"
 
     def __call__(self, connection: HTTPConnection) -> str | None:
-        value = combined(connection.scope["headers"], self.name.encode("latin-1"))
+        asked = connection.scope.get(ASKED_BY, connection.scope)
+        value = combined(asked["headers"], self.name.encode("latin-1"))
         return value.strip().decode("latin-1") if value else None
 
 

@@ -52,6 +52,45 @@ def test_credentials(name: str, is_one: bool) -> None:
     assert credential_in(lines(("accept", "a"), (name, "x")), PLAIN) is is_one
 
 
+WRITTEN_OUT = """
+authorization proxy-authorization dpop token private-token x-api-key api-key apikey x-apikey
+x-api-token x-api-secret x-goog-api-key x-functions-key ocp-apim-subscription-key x-access-key
+x-auth auth-token x-auth-key x-auth-token x-auth-user x-id-token access-token x-access-token
+x-user-token x-token x-jwt-assertion x-session x-session-id x-session-token session-token
+x-csrf-token x-csrftoken x-xsrf-token remote-user remote-name remote-email remote-groups
+x-remote-user x-user x-user-id x-user-email x-userinfo x-webauth-user x-forwarded-user
+x-forwarded-email x-forwarded-groups x-forwarded-access-token x-forwarded-preferred-username
+x-forwarded-client-cert x-client-cert x-client-dn client-cert ssl-client-cert client-cert-chain
+x-amz-security-token x-goog-iap-jwt-assertion x-serverless-authorization x-auth-request-user
+x-authentik-username x-authenticated-userid x-consumer-id x-credential-identifier x-amzn-oidc-data
+x-goog-authenticated-user-id cf-access-jwt-assertion tailscale-user-login x-ms-client-principal
+x-ms-client-principal-name x-ms-token-aad-id-token x-pomerium-jwt-assertion x-vouch-user
+x-ssl-client-s-dn
+"""
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT.split())
+def test_every_credential_is_known_by_name(name: str) -> None:
+    assert credential_in(lines((name, "x")), PLAIN)
+    assert seen((name, "x")) == ()
+
+
+UNKEYED_WRITTEN_OUT = """
+forwarded x-forwarded-host x-forwarded-proto x-forwarded-protocol x-forwarded-scheme
+x-forwarded-ssl x-forwarded-port x-forwarded-server x-forwarded-prefix x-forwarded-path
+x-forwarded-uri x-forwarded-for x-real-ip x-host x-scheme x-url-scheme front-end-https
+x-original-url x-original-uri x-original-host x-rewrite-url x-http-method x-http-method-override
+x-method-override x-script-name content-length content-type content-encoding transfer-encoding
+expect
+"""
+
+
+@pytest.mark.parametrize("name", UNKEYED_WRITTEN_OUT.split())
+def test_every_field_that_no_key_covers_is_known_by_name(name: str) -> None:
+    assert seen((name, "x")) == ()
+    assert not credential_in(lines((name, "x")), PLAIN)
+
+
 def test_a_field_of_the_key_is_no_credential() -> None:
     assert not credential_in(lines(("x-api-key", "x")), THEMED)
 

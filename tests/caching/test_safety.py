@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
 from starlette.middleware import Middleware
@@ -21,7 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import CacheMiddleware, CachePolicy, MemoryStore
+from cachemw import CacheMiddleware, CachePolicy, MemoryStore, RateLimit, install
 from cachemw.caching.credentials import CREDENTIAL_PREFIXES, CREDENTIALS, UNKEYED
 from cachemw.testing import Client, FakeClock, Gate, ScriptedOrigin
 
@@ -514,3 +515,22 @@ async def test_a_path_is_kept_by_its_raw_bytes_and_judged_by_its_decoded_ones() 
     assert (await client.get("/public/a")).is_stored
     assert (await client.get("/public/a%2Fb")).cache is None
     assert (await client.get("/public/%2e%2e%2fsecret")).cache is None
+
+
+@pytest.mark.parametrize("credentials", ["bypass", "strip"])
+async def test_a_limit_on_a_cached_route_counts_who_asked(credentials: str) -> None:
+    """The page is made for everybody, but each client has a limit of his own."""
+    app = FastAPI()
+    rule = CachePolicy(ttl=60, credentials=credentials)
+    install(app, store=MemoryStore(), cache={"/{n}": rule}, trusted_proxies=["10.0.0.1"])
+
+    @app.get("/{n}", dependencies=[Depends(RateLimit("1/minute", name="page"))])
+    async def page(n: int, request: Request) -> str:
+        return str(request.client and request.client.host)
+
+    proxy = Client(app, scope={"client": ("10.0.0.1", 1)})
+    for address, expected in (("192.0.2.1", 200), ("192.0.2.2", 200), ("192.0.2.1", 429)):
+        n = f"{address[-1]}{expected}"
+        response = await proxy.get(f"/{n}", headers={"x-forwarded-for": address})
+        assert response.status == expected
+        assert b"192.0.2" not in response.body
