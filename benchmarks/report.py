@@ -44,7 +44,8 @@ def _rows(table: str, connections: int, rows: Sequence[Row]) -> str:
     lines = [
         f"### {table}, {connections} connection{'s' if connections > 1 else ''}\n",
         f"| subject | requests/s (min-max) | x {base.name} | p50 ms | p99 ms | CPU s/1000 "
-        f"| CPU x {base.name} | Redis CPU s/1000 | commands | trips | to/from Redis B | handler ran | bad |",
+        f"| CPU x {base.name} | Redis CPU s/1000 | commands | trips | to/from Redis B "
+        "| handler ran | bad |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for row in sorted(rows, key=lambda row: -row.rate):

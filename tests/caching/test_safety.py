@@ -111,7 +111,8 @@ async def test_the_body_of_a_get_does_not_reach_a_shared_page() -> None:
 
 
 async def test_a_parameter_that_does_not_count_does_not_reach_the_app() -> None:
-    for options in ({"ignore_query": ("utm_*",)}, {"query": ("page",)}):
+    every: list[dict[str, Any]] = [{"ignore_query": ("utm_*",)}, {"query": ("page",)}]
+    for options in every:
         client = Client(cached(**options))
         await client.get(f"/?page=1&utm_source={MARK}&utm%5Fx={MARK}")
         other = await client.get("/?page=1")
@@ -215,7 +216,7 @@ class ByOwnField(AuthenticationBackend):
 
 
 @pytest.mark.parametrize("credentials", ["bypass", "strip", "identity"])
-async def test_users_that_starlettes_authentication_found_outside(credentials: str) -> None:
+async def test_users_that_starlettes_authentication_found_outside(credentials: Any) -> None:
     async def greet(request: Request) -> Response:
         return PlainTextResponse(f"{request.user.display_name} {request.auth.scopes}")
 
@@ -518,7 +519,7 @@ async def test_a_path_is_kept_by_its_raw_bytes_and_judged_by_its_decoded_ones() 
 
 
 @pytest.mark.parametrize("credentials", ["bypass", "strip"])
-async def test_a_limit_on_a_cached_route_counts_who_asked(credentials: str) -> None:
+async def test_a_limit_on_a_cached_route_counts_who_asked(credentials: Any) -> None:
     """The page is made for everybody, but each client has a limit of his own."""
     app = FastAPI()
     rule = CachePolicy(ttl=60, credentials=credentials)

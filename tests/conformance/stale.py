@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.conformance.play import FAILS, Scenario, get, policy, says
+from tests.conformance.play import FAILS, Scenario, Step, get, policy, says
 
 KEPT = "fwd=uri-miss stored"
 SWR = "hit detail=stale-while-revalidate"
@@ -12,7 +12,7 @@ FAILS_AS_503 = says(status=503)
 SHORT = "Cache-Control: max-age=10"
 
 
-def later(told: str, *headers: str, run: int, after: float = 0) -> object:
+def later(told: str, *headers: str, run: int, after: float = 0) -> Step:
     """A request that is answered at once, and has the app asked in the background."""
     return get(app=says(*headers), told=told, run=run, after=after, meanwhile=True)
 

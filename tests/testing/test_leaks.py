@@ -1,6 +1,6 @@
 """The leak matrix finds what is planted, names it, and is silent where nothing is wrong."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Cookie, FastAPI, Header, HTTPException, Request
@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from cachemw import (
     Cached,
@@ -28,7 +29,7 @@ KNOWN = [
 ]
 
 
-def shop(**options: object) -> FastAPI:
+def shop(**options: Any) -> FastAPI:
     """A shop that greets by a token, a cookie, a key or a badge; `options` are its policy's."""
     app = FastAPI()
     install(app, store=MemoryStore(), sessions=Sessions(secure=False))
@@ -115,8 +116,8 @@ def test_a_cookie_in_a_hit_is_found() -> None:
     """As from a layer outside of the cache that adds one to whatever comes."""
 
     class Cookies(CacheMiddleware):
-        async def __call__(self, scope, receive, send):  # type: ignore[no-untyped-def]
-            async def adding(message):  # type: ignore[no-untyped-def]
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def adding(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     message["headers"] = [*message["headers"], (b"set-cookie", b"a=b")]
                 await send(message)
@@ -154,7 +155,7 @@ def test_routes_that_answer_nobody_are_told() -> None:
             raise HTTPException(404)
         return kind
 
-    quick = {"accepts": ["*/*"], "encodings": ["gzip"]}
+    quick: dict[str, Any] = {"accepts": ["*/*"], "encodings": ["gzip"]}
     assert check_leaks(app, **quick).unreached == ["/things/{kind}"]
     assert check_leaks(app, params={"kind": "known"}, **quick).unreached == []
     assert check_leaks(app, routes=["/things/known?x=1"], **quick).unreached == []
