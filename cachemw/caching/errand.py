@@ -16,7 +16,7 @@ from cachemw.caching.credentials import (
     keeps_users_apart,
     scope_for_everybody,
 )
-from cachemw.caching.keys import canonical_query
+from cachemw.caching.keys import canonical_path, canonical_query
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.policy import CachePolicy
 from cachemw.messages import Headers, RequestHead
@@ -42,19 +42,21 @@ def errand(
     made: dict[str, Any] = {
         **scope_for_everybody(scope, policy),
         "method": "GET" if scope["method"] == "HEAD" else scope["method"],
-        "raw_path": request.path,
+        "raw_path": canonical_path(request.path),
         "headers": [*headers, *asking],
         "query_string": canonical_query(request.query, policy),
         CONTEXT: Notes(),
-        ASKED_BY: scope,
     }
+    if not is_refresh:
+        made[ASKED_BY] = scope
     made["extensions"] = plain_extensions(made)
     if "state" in scope:
         state: dict[str, Any] = dict(scope["state"])
         if not keeps_users_apart(policy):
             state = {name: value for name, value in state.items() if name not in WHO}
         made["state"] = state
-    if is_refresh:
+    if is_refresh and not policy.identities and policy.identity is None:
+        # Else the variant may be the client's country, and what is made of it must be, too.
         made["client"] = NOBODY
     return made
 
