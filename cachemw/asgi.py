@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -14,9 +14,10 @@ _SHORTCUTS = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 
 def head_of(scope: Scope) -> RequestHead:
     """The request as it came over the wire."""
-    raw_path: bytes | None = scope.get("raw_path")
-    if raw_path is None:
-        raw_path = quote(scope["path"], safe="/:@!$&'()*+,;=-._~").encode("ascii")
+    raw_path = (scope.get("raw_path") or b"").partition(b"?")[0]
+    if unquote(raw_path.decode("latin-1")) != scope["path"]:  # a layer outside has rewritten it
+        safe = "/:@!$&'()*+,;=-._~"
+        raw_path = quote(scope["path"], safe, errors="surrogatepass").encode("ascii")
     headers = tuple(scope["headers"])
     host = first_of(headers, b"host")
     if host is None:
@@ -26,7 +27,7 @@ def head_of(scope: Scope) -> RequestHead:
         method=scope["method"],
         scheme=scope.get("scheme", "http"),
         host=host,
-        path=raw_path.partition(b"?")[0],
+        path=raw_path,
         query=scope.get("query_string", b""),
         headers=headers,
     )

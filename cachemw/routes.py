@@ -80,7 +80,8 @@ class Pattern:
         if methods and "GET" in methods:
             methods |= {"HEAD"}
         regex, _, convertors = compile_path(path)
-        return cls(path, methods, regex, convertors)
+        # A newline within the path must not lead around a policy: `.` takes it here.
+        return cls(path, methods, re.compile(regex.pattern, re.DOTALL), convertors)
 
     def takes(self, method: str) -> bool:
         return self.methods is None or method in self.methods
@@ -196,7 +197,9 @@ class _Finder(Generic[P]):
         groups = 0
         for pattern, policy in entries:
             if pattern.convertors:
-                alternatives.append(re.sub(r"\(\?P<\w+>", "(?:", pattern.regex.pattern) + "()")
+                unnamed = re.sub(r"\(\?P<\w+>", "(?:", pattern.regex.pattern)
+                dot = "(?s:" if pattern.regex.flags & re.DOTALL else "(?:"
+                alternatives.append(f"{dot}{unnamed})()")
                 groups += re.compile(alternatives[-1]).groups
                 self._by_mark[groups] = (pattern, policy)
         self._search = re.compile("|".join(alternatives)).match if alternatives else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -76,6 +77,21 @@ def test_a_final_newline_is_no_way_around_a_policy() -> None:
     assert policy_of(routes, "GET", "/other\n") is None
     app = Starlette(routes=[Route("/login", lambda request: PlainTextResponse("in"))])
     assert TestClient(app).get("/login%0A").text == "in"
+
+
+def test_a_newline_within_a_path_is_no_way_around_a_policy() -> None:
+    routes = Routes.of({"/api/{rest:path}": "limit"}, default="default")
+    assert Route("/api/search/{q}", plain).path_regex.match("/api/search/a\nb")
+    assert policy_of(routes, "GET", "/api/search/a\nb") == "limit"
+    assert policy_of(routes, "GET", "/api/a\nb\n") == "limit"
+    assert policy_of(routes, "GET", "/other/a\nb") == "default"
+
+
+def test_a_mark_takes_a_newline_only_where_its_route_does() -> None:
+    app = Starlette(routes=[Route("/a/{rest:path}", hot), Route("/b/{q}", hot)])
+    rules = table()
+    assert look(rules, app, "GET /a/x\ny") is None
+    assert look(rules, app, "GET /b/x\ny") == look(rules, app, "GET /b/x") is not None
 
 
 def test_a_default_applies_where_nothing_matches() -> None:
@@ -181,6 +197,8 @@ def test_the_table_agrees_with_a_walk_over_starlettes_own_routes(
     expected = None
     for index, (text, only) in enumerate(written):
         route = Route(text, endpoint, methods=[only]) if only else Route(text, Anything())
+        # A policy takes a newline wherever any route could, Starlette's `.*` does not.
+        route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
         if route.matches(scope)[0] is Match.FULL:
             expected = index
             break

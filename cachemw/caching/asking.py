@@ -42,7 +42,7 @@ from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, first_of
 
 _FAILED = Direct(Reason.INCOMPLETE)
-"""What followers make of a fill that failed: they ask for themselves."""
+"""What followers make of a fill that failed, or hangs: they ask for themselves."""
 
 POLL = 0.01  # seconds between two looks for another worker's entry at first,
 POLL_MOST = 0.05  # and in the end
@@ -58,6 +58,10 @@ class Asking:
 
     async def run(self) -> None:
         call, stale = self.call, self.stale
+        if not await call.is_let_in():
+            # What this client would be given is not what others may share, either.
+            await call.bypass(Reason.GUARD)
+            return
         if stale is None and first_of(call.request.headers, b"range") is not None:
             # A part is not worth making the client wait for the whole.
             await call.bypass(Reason.PARTIAL, self.why.forward)
@@ -77,7 +81,6 @@ class Asking:
     async def _lead(self, *, alone: bool) -> None:
         call, engine = self.call, self.call.engine
         fill = new_fill(call, self.stale, self._send_direct)
-        is_let_in = True
         async with self._waiting(fill) as (reader, leaving):
             wait = 0.0 if alone else call.policy.lease_wait
             acquire = acquiring(call, wait, self.why.detail)
@@ -93,28 +96,26 @@ class Asking:
                     await task
                     return
                 leave_traces(fill.scope, call.scope)
-                # An entry that somebody else's request has made is a hit, to the guard.
-                is_let_in = isinstance(outcome, Broadcast) or await call.is_let_in()
-                if is_let_in:
-                    await self._serve(outcome, reader, is_first=True)
+                await self._serve(outcome, reader, is_first=True)
                 if isinstance(outcome, Broadcast) and not leaving.done():
                     await asyncio.shield(task)  # work in the background of the app may still fail
             except Broken:
                 await asyncio.shield(task)  # raises what broke it
                 raise
+            except asyncio.CancelledError:
+                fill.forget_client()
+                raise
             finally:
                 leave_traces(fill.scope, call.scope)
-        if not is_let_in:
-            await call.bypass(Reason.GUARD, receive=call.again())
 
     async def _follow(self, fill: Fill) -> bool:
         """Wait for another request's answer. False when it is not for this one."""
-        call, is_let_in = self.call, True
+        call = self.call
         async with self._waiting(fill) as (reader, leaving):
             if not await fill.still_stands(call.resource.tags):
                 return False
             try:
-                outcome = await self._outcome(fill, leaving)
+                outcome = await self._outcome(fill, leaving, most=call.policy.lease_wait)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
@@ -133,13 +134,8 @@ class Asking:
             if outcome is None:
                 return True
             if isinstance(outcome, Instead | Broadcast):
-                is_let_in = await call.is_let_in()
-                if is_let_in:
-                    await self._serve(outcome, reader, is_first=False)
-        if isinstance(outcome, Instead | Broadcast):
-            if not is_let_in:
-                await call.bypass(Reason.GUARD, receive=call.again())
-            return True
+                await self._serve(outcome, reader, is_first=False)
+                return True
         if outcome is not _FAILED:
             self.why = replace(self.why, detail=Reason.UNCACHEABLE)
         await self._lead(alone=True)
@@ -147,15 +143,21 @@ class Asking:
 
     async def _is_for_us(self, fill: Fill, outcome: Broadcast | Instead, reader: Reader) -> bool:
         """Whether it is this variant, and no purge came between it and this request."""
-        if isinstance(outcome, Instead):
-            return outcome.detail is not None or reader.joined <= outcome.as_of
-        told = [tag for tag in outcome.tags if tag not in self.call.resource.tags]
-        if not told or outcome.reason is Reason.STORE_UNAVAILABLE:
-            return fill.is_for(self.call.resource)
-        try:
-            return fill.is_for(self.call.resource) and await fill.is_current(told)
-        except StoreUnavailable:
+        resource = self.call.resource
+        if not fill.is_for(resource):
             return False
+        if isinstance(outcome, Broadcast):
+            tags, is_untold = outcome.tags, outcome.reason is Reason.STORE_UNAVAILABLE
+        elif outcome.detail is None:
+            return reader.joined <= outcome.as_of
+        else:
+            tags = outcome.entry.header.tags
+            is_untold = fill.unkept is Reason.STORE_UNAVAILABLE
+        told = [tag for tag in tags if tag not in resource.tags]
+        try:
+            return not told or await fill.is_current(told)
+        except StoreUnavailable:
+            return is_untold
 
     @contextlib.asynccontextmanager
     async def _waiting(self, fill: Fill) -> AsyncGenerator[tuple[Reader, "asyncio.Task[None]"]]:
@@ -169,17 +171,23 @@ class Asking:
             reader.leave()
             leaving.cancel()
 
-    async def _outcome(self, fill: Fill, leaving: "asyncio.Task[None]") -> Outcome | None:
-        """What comes of a fill, or the stale entry if that takes too long. None: nobody waits."""
+    async def _outcome(
+        self, fill: Fill, leaving: "asyncio.Task[None]", most: float | None = None
+    ) -> Outcome | None:
+        """What comes of a fill, or the stale entry if that takes too long. None: nobody waits.
+        After `most` seconds it counts as failed."""
         patience, stale = self.call.policy.soft_timeout, self.stale
         if stale is None or not may_stand_in(stale, self.call.asked, self.call.engine.store.now()):
             patience = None
-        first = asyncio.FIRST_COMPLETED
-        await asyncio.wait((fill.outcome, leaving), timeout=patience, return_when=first)
+        is_bound = most is not None and (patience is None or most < patience)
+        wait, first = most if is_bound else patience, asyncio.FIRST_COMPLETED
+        await asyncio.wait((fill.outcome, leaving), timeout=wait, return_when=first)
         if fill.outcome.done():
             return fill.outcome.result()
-        if leaving.done() or stale is None:
+        if leaving.done():
             return None
+        if is_bound or stale is None:
+            return _FAILED
         return Instead(stale, Reason.STALE_IF_ERROR, is_stale=True)
 
     # --- passing it on
@@ -301,10 +309,13 @@ def acquiring(
                 variant = engine.shelf.variant(resource)
                 as_of = asyncio.get_running_loop().time()
                 leasing = engine.keeper.lease(resource, variant)
+                found: Found | None = None
                 try:
                     found = await engine.shelf.find(resource, afresh=True)
                 finally:
                     lease = await leasing
+                    if found is None and lease is not None:
+                        await engine.keeper.give_back(resource, lease, variant)
                 entry = good(found)
                 if entry is not None:
                     if lease is not None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi import replaying
 from cachemw.caching import status
 from cachemw.caching.cache_control import OUR_TARGET, CacheControl
 from cachemw.caching.flights import Flights
@@ -50,12 +49,7 @@ class Call:
     body: bytes = b""
     resource: Resource = field(init=False)
 
-    async def bypass(
-        self,
-        reason: Reason,
-        forward: Forward = Forward.BYPASS,
-        receive: Receive | None = None,
-    ) -> None:
+    async def bypass(self, reason: Reason, forward: Forward = Forward.BYPASS) -> None:
         """Hand the request on as it came, and say why."""
 
         async def telling(message: Message) -> None:
@@ -65,12 +59,7 @@ class Call:
                 self.scope[RESULT] = "bypass"
             await self.send(message)
 
-        await self.engine.app(self.scope, receive or self.receive, telling)
-
-    def again(self) -> Receive:
-        """The request's body from its beginning, after it has been read."""
-        message: Message = {"type": "http.request", "body": self.body, "more_body": False}
-        return replaying([message], self.receive)
+        await self.engine.app(self.scope, self.receive, telling)
 
     async def is_let_in(self) -> bool:
         """Whether the policy's guard lets this client have a shared response."""

@@ -101,12 +101,13 @@ class Changes:
 
 def _named(url: str, request: RequestHead) -> RequestHead:
     """The URL that a mark names: a path of the request's own origin, or an absolute one."""
-    parts = urlsplit(url)
+    is_path = url.startswith("/")  # '//' too: what a template was filled with names no host
+    parts = urlsplit("http://own" + url if is_path else url)
     return replace(
         request,
         method="GET",
-        scheme=parts.scheme or request.scheme,
-        host=parts.netloc.encode() or request.host,
+        scheme=request.scheme if is_path else parts.scheme or request.scheme,
+        host=request.host if is_path else parts.netloc.encode() or request.host,
         path=parts.path.encode() or b"/",
         query=parts.query.encode(),
     )

@@ -1,9 +1,9 @@
 """What in a request says who is asking, and what a fill for everybody must not see.
 
-Credentials are the fields that carry a secret or a name put there by a gateway, all cookies that
-the policy does not name, and what a layer around the cache has found out: a user, a session, a
-client's certificate. A policy that varies by a field or cookie has made it part of the key: it is
-no credential then.
+Credentials are the fields that carry a secret or a name put there by a gateway, known by a list and
+by the words in their names; all cookies that the policy does not name; and what a layer around the
+cache has found out: a user, a session, a client's certificate. A policy that varies by a field or
+cookie has made it part of the key: it is no credential then.
 
 What the app is to render for everybody, it is asked by nobody in particular: without credentials,
 from no address, and with one Host field, spelt as the key spells it.
@@ -43,6 +43,16 @@ CREDENTIAL_PREFIXES = (
     *(b"x-ms-client-principal", b"x-ms-token-", b"x-pomerium-", b"x-vouch-", b"x-ssl-client-"),
 )
 
+_WORDS = frozenset(
+    {b"account", b"auth", b"authenticated", b"authentication", b"authorization", b"bearer"}
+    | {b"apikey", b"cert", b"clientcert", b"credential", b"credentials", b"email", b"groups"}
+    | {b"identity", b"jwt", b"oidc", b"password", b"principal", b"secret", b"session"}
+    | {b"sessionid", b"token", b"user", b"userid", b"userinfo", b"username"}
+)
+"""Words that say so in the name of any field."""
+_KEYS = (b"api-key", b"access-key")
+_NO_WORDS_IN = (b"sec-",)  # a browser's own: Sec-Fetch-User is about a click
+
 UNKEYED = frozenset(
     {b"forwarded", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-protocol"}
     | {b"x-forwarded-scheme", b"x-forwarded-ssl", b"x-forwarded-port", b"x-forwarded-server"}
@@ -50,8 +60,14 @@ UNKEYED = frozenset(
     | {b"x-real-ip", b"x-host", b"x-scheme", b"x-url-scheme", b"front-end-https"}
     | {b"x-original-url", b"x-original-uri", b"x-original-host", b"x-rewrite-url"}
     | {b"x-http-method", b"x-http-method-override", b"x-method-override", b"x-script-name"}
+    | {b"x-http-host-override", b"x-envoy-original-path", b"x-replaced-path", b"x-arr-ssl"}
+    | {b"x-forwarded-base-path", b"cloudfront-forwarded-proto", b"x-forwarded", b"forwarded-for"}
+    | {b"x-original-forwarded-for", b"client-ip", b"x-client-ip", b"x-cluster-client-ip"}
+    | {b"cf-connecting-ip", b"cf-connecting-ipv6", b"cf-pseudo-ipv4", b"true-client-ip"}
+    | {b"fastly-client-ip", b"fly-client-ip", b"x-azure-clientip", b"x-azure-socketip"}
+    | {b"x-appengine-user-ip", b"x-envoy-external-address", b"x-remote-addr", b"x-remote-ip"}
 )
-"""Fields that frameworks turn into host, scheme, path or method, and that no key covers."""
+"""Fields that frameworks turn into host, scheme, path, method or address, and no key covers."""
 
 NOBODY = ("0.0.0.0", 0)
 """From where a fill for everybody is asked for: an address that is nobody's."""
@@ -173,7 +189,12 @@ def _is_credential(name: bytes, policy: CachePolicy) -> bool:
 def _says_who(name: bytes) -> bool:
     """Whether a field is one of credentials. Asked about every field of every request."""
     plain = _plain(name)
-    return plain in CREDENTIALS or plain.startswith(CREDENTIAL_PREFIXES)
+    if plain in CREDENTIALS or plain.startswith(CREDENTIAL_PREFIXES):
+        return True
+    if plain in UNKEYED or plain.startswith(_NO_WORDS_IN):
+        return False
+    words = plain.replace(b"user-agent", b"").split(b"-")
+    return not _WORDS.isdisjoint(words) or any(key in plain for key in _KEYS)
 
 
 def _plain(name: bytes) -> bytes:

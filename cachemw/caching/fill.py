@@ -149,6 +149,7 @@ class Fill:
         self._renewal: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None  # held, or it might be collected
         self.was_kept = False
+        self._may_be_cut = False  # what was kept ended without a word of its length
 
     def __repr__(self) -> str:
         return f"<Fill {self.resource.primary!r} {self.outcome!r} {self.flow.size} bytes>"
@@ -183,7 +184,7 @@ class Fill:
         if not self.has_begun:
             return True
         if self.unkept is Reason.STORE_UNAVAILABLE:
-            return True  # who cannot be told of purges is not told of them here either
+            return await self._is_nobody_told()
         if self.lease is None:
             return False
         try:
@@ -193,6 +194,15 @@ class Fill:
         except StoreUnavailable:
             return False
         return stands and is_current
+
+    async def _is_nobody_told(self) -> bool:
+        """Whether the store is still away: then nobody can be told of purges. Of those since it
+        came back, this fill, which has no lease, would not hear."""
+        try:
+            await self._shelf.is_purged(self.began_at, self.resource.tags)
+        except StoreUnavailable:
+            return True
+        return False
 
     async def is_current(self, tags: Sequence[bytes]) -> bool:
         """Whether none of these tags was purged since it began. If one was, nobody need wait for
@@ -209,20 +219,27 @@ class Fill:
 
     def join(self) -> Reader:
         """A place among those who wait; to be left."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         return self.flow.join()
+
+    @property
+    def _is_with_client(self) -> bool:
+        """Whether it is in the hands of the one who asked first, who ends it by leaving."""
+        return self._turned_direct.is_set() and self._send_first is not None
 
     def _deserted(self) -> None:
         task = self.task
         if task is None or task.done() or self.flow.ended or self._timer is not None:
             return
+        if self._is_with_client:
+            return
         patience = self.resource.policy.timeout
         self._timer = asyncio.get_running_loop().call_later(patience, self._expire)
 
     def _expire(self) -> None:
-        if self.task is not None and not self.flow.ended:
+        """Time is up. Who has come since does not keep alive what has not even begun."""
+        self._timer = None
+        is_read = bool(self.flow.readers) and self.outcome.done()
+        if self.task is not None and not (is_read or self._is_with_client or self.flow.ended):
             self._is_late = True
             self.task.cancel()
 
@@ -235,10 +252,12 @@ class Fill:
         try:
             acquired = await acquire()
             if isinstance(acquired, Instead):
+                self.fields = self._shelf.fields(self.resource)
                 self._decide(acquired)
             else:
                 await self._make(acquired)
         except asyncio.CancelledError as error:
+            await self._unkeep()
             if not self._is_late:
                 self._fail(error)
                 raise
@@ -246,6 +265,7 @@ class Fill:
             self._fail(late)
             raise late from None
         except BaseException as error:
+            await self._unkeep()
             self._fail(error)
             raise
         finally:
@@ -253,6 +273,13 @@ class Fill:
                 if handle is not None:
                     handle.cancel()
             await self._settled(self._give_back(None))
+
+    async def _unkeep(self) -> None:
+        """Take back what was stored: layers in between end a broken response as if it were whole,
+        and raise what broke it afterwards."""
+        if self.was_kept and self._may_be_cut:
+            self.was_kept = False
+            await self._settled(self._keeper.purge_resource(self.resource.primary))
 
     async def _make(self, acquired: Lease | Reason) -> None:
         if isinstance(acquired, Lease):
@@ -323,7 +350,8 @@ class Fill:
         elif not isinstance(self._verdict, Keep):
             await self._pass_on(message)
         elif kind == "http.response.body":
-            await self._take(message.get("body", b""), message.get("more_body", False))
+            # A copy, unless it is bytes: the app may use its buffer again.
+            await self._take(bytes(message.get("body", b"")), message.get("more_body", False))
         elif not self.outcome.done():
             # A body that does not come in chunks.
             await self._turn_direct(Reason.STREAM)
@@ -333,6 +361,7 @@ class Fill:
 
     async def _begin(self, message: Message) -> None:
         self._received = self._store.now()
+        message = {**message, "headers": list(message.get("headers", ()))}
         self._start = message
         self._head = head = response_head(message)
         self._app_has_etag = etag_of(head.headers) is not None
@@ -465,6 +494,8 @@ class Fill:
         if stated is not None and stated != b"%d" % len(body):
             self.unkept = Reason.INCOMPLETE  # §3.3, whatever the app thinks
         else:
+            is_all_at_once = bool(body) and not self.flow.size
+            self._may_be_cut = stated is None and not is_all_at_once
             await self._keep(keep, self._head.status, body, self._tags(keep), self._app_has_etag)
 
     async def _keep(

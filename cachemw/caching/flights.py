@@ -30,7 +30,8 @@ class Flights:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self._now = now
-        self._fills: dict[bytes, list[Fill]] = {}
+        # By what they make: the URL, the fields expected to select when they began, the variant.
+        self._fills: dict[bytes, dict[tuple[bytes, ...], dict[bytes, list[Fill]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._resting: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
         self.refreshed = 0
@@ -38,9 +39,10 @@ class Flights:
 
     def of(self, resource: Resource, others_than: Iterable[Fill] = ()) -> Fill | None:
         """The fill under way that makes what a request asks for."""
-        for fill in self._fills.get(resource.primary, ()):
-            if fill.can_be_joined and fill.is_for(resource) and fill not in others_than:
-                return fill
+        for fields, variants in self._fills.get(resource.primary, {}).items():
+            for fill in variants.get(resource.variant(fields), ()):
+                if fill.can_be_joined and fill.is_for(resource) and fill not in others_than:
+                    return fill
         return None
 
     def start(self, fill: Fill, acquire: Acquire, *, is_shared: bool) -> asyncio.Task[None]:
@@ -80,9 +82,11 @@ class Flights:
                     self._fail(key)
                     logger.info("a refresh of %s brought nothing to keep", fill)
 
-        # A context of its own: it is no part of the request that set it off.
+        # In the context of the request that set it off, whose `scope["state"]` it has, too: what
+        # outer layers have found out, such as the language, must be that of the variant.
+        context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        self._hold(loop.create_task(refresh(), context=contextvars.Context()), fill, True)
+        self._hold(loop.create_task(refresh(), context=context), fill, True)
 
     async def drain(self, patience: float) -> None:
         """Give what is under way in this event loop time to end, then end it."""
@@ -111,15 +115,21 @@ class Flights:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if is_shared:
-            self._fills.setdefault(fill.resource.primary, []).append(fill)
-            task.add_done_callback(lambda _: self._land(fill))
+            fields, variant = fill.fields, fill.resource.variant(fill.fields)
+            by_fields = self._fills.setdefault(fill.resource.primary, {})
+            by_fields.setdefault(fields, {}).setdefault(variant, []).append(fill)
+            task.add_done_callback(lambda _: self._land(fill, fields, variant))
 
-    def _land(self, fill: Fill) -> None:
-        fills = self._fills.get(fill.resource.primary, [])
-        if fill in fills:
-            fills.remove(fill)
-        if not fills:
-            self._fills.pop(fill.resource.primary, None)
+    def _land(self, fill: Fill, fields: tuple[bytes, ...], variant: bytes) -> None:
+        by_fields = self._fills[fill.resource.primary]
+        by_variant = by_fields[fields]
+        by_variant[variant].remove(fill)
+        if not by_variant[variant]:
+            del by_variant[variant]
+        if not by_variant:
+            del by_fields[fields]
+        if not by_fields:
+            del self._fills[fill.resource.primary]
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

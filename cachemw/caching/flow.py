@@ -2,13 +2,15 @@
 
 One writes, each reader reads from the beginning at its own pace. While the body is gathered all of
 it stays here. Once it is not (`let_pass`), what every reader has had is dropped, and the writer
-waits for the slowest reader: a body too large to keep passes through in bounded memory.
+waits for the slowest reader: a body too large to keep passes through in bounded memory. But a
+reader who is that far behind cannot hold up the others for long: its response breaks off.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
 WINDOW = 256 * 1024  # bytes that may wait for the slowest reader of a body that is not gathered
+PATIENCE = 1.0  # seconds that a reader who is so far behind may keep others waiting
 
 
 class Broken(Exception):
@@ -24,8 +26,8 @@ class Flow:
         self.is_gathering = True
         self.readers: set[Reader] = set()
         self._deserted = deserted
-        self._chunks: list[bytes] = []
-        self._gone = 0  # chunks before these, which every reader has had
+        self._chunks: dict[int, bytes] = {}
+        self._gone = 0  # the first of these: what comes before, every reader has had
         self._held = 0  # bytes in these
         self._failure: BaseException | None = None
         self._room = asyncio.Event()
@@ -39,19 +41,21 @@ class Flow:
     @property
     def gathered(self) -> bytes:
         """All that was written, as long as it is gathered."""
-        return b"".join(self._chunks)
+        return b"".join(self._chunks.values())
+
+    @property
+    def _end(self) -> int:
+        return self._gone + len(self._chunks)
 
     async def write(self, chunk: bytes, *, more: bool) -> None:
-        self._chunks.append(chunk)
+        self._chunks[self._end] = chunk
         self._held += len(chunk)
         self.size += len(chunk)
         self.ended = not more
         self._tell()
         if not self.is_gathering:
             self._trim()
-            while self._held > WINDOW and self.readers:
-                self._room.clear()
-                await self._room.wait()
+            await self._make_room()
 
     def let_pass(self) -> None:
         """Gather no longer."""
@@ -69,23 +73,44 @@ class Flow:
 
     def _trim(self) -> None:
         """Drop what every reader has had."""
-        end = self._gone + len(self._chunks)
-        slowest = min((reader.at for reader in self.readers), default=end)
-        dropped = self._chunks[: slowest - self._gone]
-        del self._chunks[: len(dropped)]
-        self._gone = slowest
-        self._held -= sum(map(len, dropped))
+        slowest = min((reader.at for reader in self.readers), default=self._end)
+        while self._gone < slowest:
+            self._held -= len(self._chunks.pop(self._gone))
+            self._gone += 1
         self._room.set()
+
+    async def _make_room(self) -> None:
+        """Wait for the slowest reader, but not for long while another has had all there is."""
+        loop, deadline = asyncio.get_running_loop(), None
+        while self._held > WINDOW and self.readers:
+            if all(reader.at < self._end for reader in self.readers):
+                deadline = None
+            elif deadline is None:
+                deadline = loop.time() + PATIENCE
+            self._room.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._room.wait()
+            except TimeoutError:
+                self._shed()
+
+    def _shed(self) -> None:
+        """Break off the slowest."""
+        for reader in [reader for reader in self.readers if reader.at == self._gone]:
+            reader.is_too_slow = True
+            self.readers.discard(reader)
+            reader.news.set()
+        self._trim()
 
     # --- for readers
 
     def chunk_for(self, reader: "Reader") -> tuple[bytes, bool] | None:
         """The reader's next chunk and whether more follow, None when there is none yet."""
-        if reader.at == self._gone + len(self._chunks):
+        if reader.at == self._end:
             return None
-        chunk = self._chunks[reader.at - self._gone]
+        chunk = self._chunks[reader.at]
         reader.at += 1
-        is_last = self.ended and reader.at == self._gone + len(self._chunks)
+        is_last = self.ended and reader.at == self._end
         return chunk, not is_last
 
     def passed(self) -> None:
@@ -111,11 +136,12 @@ class Flow:
 class Reader:
     """One reader's place. Iterating gives each chunk, and whether more follow."""
 
-    __slots__ = ("_flow", "at", "joined", "news")
+    __slots__ = ("_flow", "at", "is_too_slow", "joined", "news")
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self.at = 0
+        self.is_too_slow = False
         self.joined = asyncio.get_running_loop().time()
         self.news = asyncio.Event()
 
@@ -135,3 +161,5 @@ class Reader:
                 return
             else:
                 await self.news.wait()
+        if self.is_too_slow:
+            raise Broken("the client read too slowly")

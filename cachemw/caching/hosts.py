@@ -3,17 +3,22 @@
 The key of a response contains scheme and host, and a path alone has neither. So whoever stores a
 response first enters its origin in a list that the fleet shares; an origin that is not in it gets
 nothing stored. The list is bounded, and an origin leaves it when the last of its responses has
-ended, so that made-up Host headers can neither fill the server nor keep the real ones out for long.
+ended, so that made-up Host headers cannot fill the server. They can keep out a real one that is not
+listed just then, for as long as what they have had stored lives: where clients may send any Host,
+`TrustedHostMiddleware` outside the cache is what prevents it.
 
 Every process remembers what it has entered, and does so again after some minutes.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
 from cachemw.messages import RequestHead
 from cachemw.scripts import Keyspace, Reply, Script, WrongType
 from cachemw.stores.base import Store
+
+logger = logging.getLogger("cachemw.cache")
 
 KEY = b"o:{origins}"
 MOST = 256
@@ -26,6 +31,7 @@ class Hosts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._entered: dict[bytes, int] = {}
+        self._has_warned = False
 
     async def admit(self, request: RequestHead, lives: float) -> bool:
         """Enter the origin of a request, before its response is stored for `lives` seconds.
@@ -38,6 +44,14 @@ class Hosts:
             return True
         args = (origin, b"%d" % (lives * 1000 + AHEAD), b"%d" % MOST)
         if await self._store.run(ADMIT, (KEY,), args) != 1:
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "responses are kept for %d hosts, %r is one too many; "
+                    "TrustedHostMiddleware keeps made-up ones out",
+                    MOST,
+                    origin,
+                )
             return False
         if len(self._entered) >= MOST:
             self._entered.clear()
@@ -48,7 +62,7 @@ class Hosts:
         """Every scheme and host that something may be stored for."""
         origins = cast(list[bytes], await self._store.run(ORIGINS, (KEY,), ()))
         split = (origin.split(b" ", 1) for origin in origins)
-        return [(scheme.decode("ascii"), host) for scheme, host in split]
+        return [(scheme.decode("utf-8", "replace"), host) for scheme, host in split]
 
 
 def origin_of(scheme: str, host: bytes) -> bytes:

@@ -6,7 +6,7 @@ that starts later gets what it covered, and no fill that began before it can bri
 """
 
 import secrets
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from cachemw.caching.stamps import (
 from cachemw.scripts import Reply
 from cachemw.stores.base import Store, together
 
+FILLING = 60.0  # seconds that an origin is listed for while a response is made for it
 LEASE_LIVES = 6_000  # milliseconds that a lease outlives its holder
 RENEW_AFTER = 2.0  # seconds until its holder renews it
 REFUSAL_LIVES = 30_000  # milliseconds; so long nobody waits for an answer that is not kept
@@ -45,18 +46,30 @@ class Lease:
     token: bytes
     variant: bytes
     born: int
+    is_listed: bool = True
+    """Whether purges of a path reach what is made under it (`hosts.py`). If not, it is not kept."""
 
 
 class Leasing:
     """A lease that has been asked for. Awaiting it gives it, or None when somebody else has it."""
 
-    def __init__(self, lease: Lease, taken: Awaitable[Reply], born: Awaitable[int]) -> None:
-        self._lease, self._taken, self._born = lease, taken, born
+    def __init__(
+        self,
+        lease: Lease,
+        taken: Awaitable[Reply],
+        born: Awaitable[int],
+        admit: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._lease, self._taken, self._born, self._admit = lease, taken, born, admit
 
     def __await__(self) -> Generator[Any, None, Lease | None]:
         both: list[Any] = yield from together([self._taken, self._born]).__await__()
         is_mine, born = both
-        return replace(self._lease, born=born) if is_mine == 1 else None
+        if is_mine != 1:
+            return None
+        # Before the app is asked, or a purge of its path would go past what it is about to make.
+        is_listed = yield from self._admit().__await__()
+        return replace(self._lease, born=born, is_listed=is_listed)
 
 
 class Keeper:
@@ -83,16 +96,19 @@ class Keeper:
         self._has_put_up_marks = True
 
     def lease(self, resource: Resource, variant: bytes) -> "Leasing":
-        """Take the lease for a variant. One trip, begun at the call."""
+        """Take the lease for a variant. One trip, begun at the call, but for the first of a host
+        (`hosts.py`)."""
         lease = Lease(_token(), variant or _WHOLE, 0)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
         taken = self._store.run(LEASE, (resource.leases,), args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.
         born = self._store.time()
-        return Leasing(lease, taken, born)
+        return Leasing(lease, taken, born, lambda: self._hosts.admit(resource.request, FILLING))
 
     async def renew(self, resource: Resource, lease: Lease) -> bool:
         """Whether the lease still stands, for another while. One trip."""
+        if lease.is_listed:
+            await self._hosts.admit(resource.request, FILLING)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
         return await self._store.run(RENEW, (resource.leases,), args) == 1
 
@@ -100,8 +116,8 @@ class Keeper:
         self, resource: Resource, lease: Lease, entry: Entry, fields: tuple[bytes, ...], ttl: float
     ) -> Reason | None:
         """Store an entry, and end the lease. None when it is stored, else why not. One trip, but
-        for the first entry of a host (`hosts.py`)."""
-        if not await self._hosts.admit(resource.request, ttl):
+        for the first entry of a host (`hosts.py`), and one more where a variant makes room."""
+        if not (lease.is_listed and await self._hosts.admit(resource.request, ttl)):
             await self.give_back(resource, lease, b"", Reason.HOSTS)
             return Reason.HOSTS
         kept = self._keep(resource, lease, entry, fields, b"%d" % max(1, int(ttl * 1000)))
@@ -110,8 +126,9 @@ class Keeper:
         match both:
             case [1, True]:
                 return None
-            case [2, _]:
-                return Reason.VARIANTS
+            case [bytes(dropped), is_ensured]:
+                await self._store.delete([record_key(resource.primary, dropped)])
+                return None if is_ensured else Reason.PURGED
             case _:
                 return Reason.PURGED
 

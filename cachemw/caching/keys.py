@@ -9,8 +9,10 @@ cookies, who is asking. All keys of a resource share a hash tag, so that one scr
     e:{primary}:variant      an entry
     l:{primary}              the leases of those who are filling it
     v:{primary}              which variants there are
+    v:{primary}:who          the same, of one user
 """
 
+import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from urllib.parse import unquote_to_bytes
@@ -20,6 +22,8 @@ from cachemw.messages import RequestHead
 
 DIGEST = 16
 _HEX = 32
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 
 def primary_key(request: RequestHead, policy: CachePolicy, body_digest: bytes = b"") -> bytes:
@@ -29,16 +33,25 @@ def primary_key(request: RequestHead, policy: CachePolicy, body_digest: bytes = 
         method,
         request.scheme.encode(),
         request.host.lower(),
-        request.path,
+        canonical_path(request.path),
         canonical_query(request.query, policy),
         body_digest,
     )
     return _digest(parts)
 
 
-def resource_key(scheme: str, host: bytes, path: bytes, query: bytes) -> bytes:
-    """The primary key of a GET of a URL whose policy lets every parameter count."""
-    return _digest((b"GET", scheme.encode(), host.lower(), path, sorted_query(query), b""))
+def resource_key(scheme: str, host: bytes, path: bytes, query: bytes, method: str = "GET") -> bytes:
+    """The primary key of a URL whose policy lets every parameter count."""
+    return _digest(
+        (
+            method.encode(),
+            scheme.encode(),
+            host.lower(),
+            canonical_path(path),
+            sorted_query(query),
+            b"",
+        )
+    )
 
 
 def record_key(primary: bytes, variant: bytes = b"") -> bytes:
@@ -49,13 +62,18 @@ def lease_key(primary: bytes) -> bytes:
     return b"l:{%b}" % primary
 
 
-def census_key(primary: bytes) -> bytes:
-    return b"v:{%b}" % primary
+def census_key(primary: bytes, who: bytes = b"") -> bytes:
+    return b"v:{%b}:%b" % (primary, who) if who else b"v:{%b}" % primary
 
 
 def variant_key(selection: bytes, chosen: Iterable[bytes]) -> bytes:
     """The digest that names a variant: the selecting fields, and what the policy adds to them."""
     return _digest((selection, *chosen))
+
+
+def canonical_path(path: bytes) -> bytes:
+    """The path in the one spelling of its escapes (RFC 3986 §6.2.2): `/%61%c3%a9` is `/a%C3%A9`."""
+    return _ESCAPE.sub(_respelt, path) if b"%" in path else path
 
 
 def canonical_query(query: bytes, policy: CachePolicy) -> bytes:
@@ -76,6 +94,11 @@ def sorted_query(query: bytes) -> bytes:
         return query
     pairs: list[bytes] = sorted(query.split(b"&"), key=_decoded_name)
     return b"&".join(pairs)
+
+
+def _respelt(escape: re.Match[bytes]) -> bytes:
+    byte = bytes((int(escape[1], 16),))
+    return byte if byte in _UNRESERVED else escape[0].upper()
 
 
 def _decoded_name(pair: bytes) -> bytes:

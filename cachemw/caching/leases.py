@@ -93,26 +93,30 @@ def _keep(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> R
         generation, softened = old[11:19], old[len(new) :]
     else:
         keyspace.delete(keys[3])
-    if not _count(keyspace, keys[3], variant, int(lives), int(most)):
-        return 2
+    dropped = _count(keyspace, keys[3], variant, int(lives), int(most))
     signpost = new[:11] + generation + new[19:] + softened
     keyspace.set(keys[0], signpost, max(keyspace.ttl(keys[0]), int(lives)))
     keyspace.set(keys[2], entry[:11] + generation + entry[19:], int(lives))
-    return 1
+    return 1 if dropped is None else dropped
 
 
-def _count(keyspace: Keyspace, census: bytes, variant: bytes, lives: int, most: int) -> bool:
-    """Enter a variant into the census, if there is room or one that has ended."""
+def _count(
+    keyspace: Keyspace, census: bytes, variant: bytes, lives: int, most: int
+) -> bytes | None:
+    """Enter a variant into the census. The one that made room for it, when there was none."""
+    dropped: bytes | None = None
     now = keyspace.time() // 1000
     _forget_stranger(keyspace, census)
     if keyspace.hget(census, variant) is None and keyspace.hlen(census) >= most:
         stored = keyspace.hgetall(census).items()
         keyspace.hdel(census, [name for name, ends in stored if int(ends) <= now])
         if keyspace.hlen(census) >= most:
-            return False
+            left = keyspace.hgetall(census).items()
+            dropped = min((int(ends), name) for name, ends in left)[1]
+            keyspace.hdel(census, [dropped])
     keyspace.hset(census, {variant: b"%d" % (now + lives)})
     _prolong(keyspace, census, lives)
-    return True
+    return dropped
 
 
 def _release(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:

@@ -114,6 +114,7 @@ class CacheMiddleware:
         async def purging(message: Message) -> None:
             nonlocal answered
             if message["type"] == "http.response.start":
+                message = {**message, "headers": list(message.get("headers", ()))}
                 answered = response_head(message)
                 await self.changes.purge_after(scope, answered, marks)
             await send(message)
@@ -127,9 +128,13 @@ class CacheMiddleware:
     # --- the life of the app
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_started = False
+
         async def watching() -> Message:
+            nonlocal has_started
             message = await receive()
             if message["type"] == "lifespan.startup":
+                has_started = True
                 await self.store.open()
             elif message["type"] == "lifespan.shutdown":
                 # Before the app lets go of what its handlers need.
@@ -148,7 +153,9 @@ class CacheMiddleware:
         try:
             await self.app(scope, watching, send)
         finally:
-            await self.store.aclose()
+            # An app that knows nothing of a lifespan leaves before its first request.
+            if has_started:
+                await self.store.aclose()
 
     def _check(self, app: object) -> None:
         """Read the app's marks, and see whether the cache stands in the right place."""

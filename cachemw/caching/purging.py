@@ -7,7 +7,7 @@ keys of every server, in batches, and costs as much as there are keys.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
@@ -19,6 +19,7 @@ from cachemw.caching.keys import canonical_query, primary_key
 from cachemw.caching.leases import SOFTEN
 from cachemw.caching.notes import What
 from cachemw.caching.policy import CachePolicy
+from cachemw.caching.stamps import bodies_tag
 from cachemw.caching.writes import SETTLE
 from cachemw.errors import ConfigurationError
 from cachemw.messages import RequestHead
@@ -29,6 +30,8 @@ PolicyOf: TypeAlias = Callable[[str], CachePolicy | None]
 
 Progress: TypeAlias = Callable[[int], object]
 """Is told, after every batch, how many keys a walk has found so far."""
+
+METHODS_WITH_BODY = ("QUERY", "POST")  # those of which a policy may keep answers
 
 _AS_SENT = "/:@!$&'()*+,;=-._~%"  # what a client leaves as it is in a path; '%' is escaped already
 _AS_SENT_IN_QUERY = _AS_SENT + '?"<>[]`{}|\\^'
@@ -51,8 +54,8 @@ class Address:
             raise ConfigurationError(
                 f"url={url!r} is no address: write '/products/3?page=2' or 'https://host/...'"
             )
-        path = quote(split.path or "/", safe=_AS_SENT).encode("ascii")
-        query = quote(split.query, safe=_AS_SENT_IN_QUERY).encode("ascii")
+        path = quote(split.path or "/", _AS_SENT, errors="surrogatepass").encode("ascii")
+        query = quote(split.query, _AS_SENT_IN_QUERY, errors="surrogatepass").encode("ascii")
         origin = (split.scheme, _host(split.scheme, split.netloc)) if is_absolute else None
         return cls(origin, path, query)
 
@@ -60,7 +63,8 @@ class Address:
 async def purge_url(
     keeper: Keeper, hosts: Hosts, policies: PolicyOf | None, url: str, *, soft: bool
 ) -> int:
-    """Make what is stored for a URL invalid, or stale, with all variants. How many there were."""
+    """Make what is stored for a URL invalid, or stale, with all variants. How many there were, but
+    for what is kept by the bodies of requests, which nobody counts."""
     address = Address.parse(url)
     policy = (policies and policies(unquote(address.path.decode("ascii")))) or CachePolicy()
     if address.origin is None:
@@ -68,12 +72,15 @@ async def purge_url(
         counted = canonical_query(address.query, policy)
         await together(noted(keeper.journal, What.URL, [address.path, counted], soft=soft))
     origins = [address.origin] if address.origin else await hosts.known()
-    keys = [
-        primary_key(RequestHead("GET", scheme, host, address.path, address.query), policy)
-        for scheme, host in origins
-    ]
-    found = await asyncio.gather(*(keeper.purge_resource(key, soft=soft) for key in keys))
-    return sum(found)
+    heads = [RequestHead("GET", *origin, address.path, address.query) for origin in origins]
+    keys = [primary_key(head, policy) for head in heads]
+    asked = [replace(head, method=method) for head in heads for method in METHODS_WITH_BODY]
+    bodies = [bodies_tag(primary_key(head, policy)) for head in asked]
+    tagged = keeper.purge_tags(bodies, soft=soft)
+    *found, _ = await asyncio.gather(
+        *(keeper.purge_resource(key, soft=soft) for key in keys), tagged
+    )
+    return sum(map(bool, found))
 
 
 async def purge_pattern(

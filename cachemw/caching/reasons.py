@@ -46,7 +46,6 @@ class Reason(StrEnum):
     TOO_LARGE = "too-large", "the body is larger than the policy stores"
     INCOMPLETE = "incomplete", "the response broke off"
     STREAM = "stream", "the response is a stream of events, or not sent as plain body chunks"
-    VARIANTS = "variants", "the resource has as many variants as are kept of it"
     HOSTS = "hosts", "responses are kept for as many hosts as are told apart"
     UNCACHEABLE = "uncacheable", "the last response for this key could not be stored"
 

@@ -26,7 +26,8 @@ from cachemw.caching.keeper import Keeper
 from cachemw.caching.keys import resource_key
 from cachemw.caching.larder import Larder
 from cachemw.caching.notes import LIVES, Gap, Note, What, position_key, read_position
-from cachemw.caching.purging import purge_pattern
+from cachemw.caching.purging import METHODS_WITH_BODY, purge_pattern
+from cachemw.caching.stamps import bodies_tag
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import Store
 
@@ -160,7 +161,13 @@ class Relay:
         # Of the target's own origins: its clients may come by names that the source never heard.
         origins = await self._hosts.known()
         keys = [resource_key(scheme, host, *url) for scheme, host in origins]
-        await _all([self._keeper.purge_resource(key, soft=soft) for key in keys])
+        bodies = [
+            bodies_tag(resource_key(scheme, host, *url, method))
+            for scheme, host in origins
+            for method in METHODS_WITH_BODY
+        ]
+        tagged = self._keeper.purge_tags(bodies, soft=soft)
+        await _all([*(self._keeper.purge_resource(key, soft=soft) for key in keys), tagged])
 
 
 async def purge_everything(store: Store, keeper: Keeper) -> None:

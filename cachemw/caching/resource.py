@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cachemw.caching.credentials import for_everybody
 from cachemw.caching.keys import census_key, lease_key, record_key, variant_key
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.vary import selection
@@ -30,7 +31,9 @@ class Resource:
 
     @property
     def census(self) -> bytes:
-        return census_key(self.primary)
+        """Where its variants are counted. Users are not variants: each has a count of their own."""
+        is_told_apart = self.policy.credentials == "identity"
+        return census_key(self.primary, variant_key(b"", self.chosen) if is_told_apart else b"")
 
     @property
     def always_varies(self) -> bool:
@@ -47,7 +50,11 @@ class Resource:
         """The digest of this request's variant under `fields`; empty when nothing varies."""
         if not fields and not self.chosen:
             return b""
-        return variant_key(selection(fields, self.request.headers), self.chosen)
+        # What the app is not shown cannot have selected anything.
+        request, told = self.request, [pair for pair in self.request.headers if pair[0] in fields]
+        has_body = request.method not in ("GET", "HEAD")
+        shown = for_everybody(tuple(told), self.policy, keeps_body=has_body)
+        return variant_key(selection(fields, shown), self.chosen)
 
     @property
     def lot(self) -> float:

@@ -18,8 +18,9 @@ from cachemw.ratelimit.limits import Limit
 from cachemw.ratelimit.window import Algorithm, Reading, has_room, rolled
 from cachemw.scripts import Keyspace, Reply, Script, WrongType
 
-_FIXED = re.compile(rb"(\d{1,15})")
-_SLIDING = re.compile(rb"(\d{1,15}) (\d{1,15})")
+_MOST = 10**15 - 1  # more would be no counter
+_FIXED = re.compile(rb"(0|[1-9]\d{0,14})")
+_SLIDING = re.compile(rb"(0|[1-9]\d{0,14}) (\d{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,9 @@ def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
         in_charged_window = latest < 0 or reading.left <= latest
         count, previous = reading.count, reading.previous
         if in_charged_window:
-            count = max(0, count + change)
+            count = min(_MOST, max(0, count + change))
         elif kind == b"sliding":  # the charged window has become the previous one
-            previous = max(0, previous + change)
+            previous = min(_MOST, max(0, previous + change))
         if (count, previous) == (reading.count, reading.previous):
             continue
         if kind == b"fixed":

@@ -20,12 +20,16 @@ from cachemw.ratelimit.ledger import LEDGER, Ledger
 from cachemw.ratelimit.limiter import decision_of
 from cachemw.ratelimit.refusal import RateLimited
 from cachemw.ratelimit.verdicts import Decision, Demand
+from cachemw.routes import AppRoute, Matched
 
 if TYPE_CHECKING:
     from cachemw.ratelimit.rule import RateLimit
 
 MARK = "__cachemw_limits__"
 """The attribute by which a decorated endpoint tells its rules, innermost first."""
+
+SERVED_BY = "cachemw.served_by"
+"""The scope key of what the middleware looks up, once it is asked: the app's route for this."""
 
 _COUNTED_APART = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"))
 _INJECTED = "cachemw_connection"
@@ -75,21 +79,17 @@ def route_of(scope: Scope) -> str:
     if not isinstance(path, str):
         endpoint = scope.get("endpoint")
         path = f"{getattr(endpoint, '__module__', '')}.{getattr(endpoint, '__qualname__', '')}"
-    return _mount_of(scope, path) + path
-
-
-def _mount_of(scope: Scope, path: str) -> str:
-    """Where the route's app is mounted, with parameters named: their values are the client's."""
     root: str = scope.get("root_path", "")
-    mount = root.removeprefix(scope.get("app_root_path", root))
-    values = {
-        str(value): name
-        for name, value in scope.get("path_params", {}).items()
-        if "{" + name not in path
-    }
-    return "/".join(
-        "{" + values[part] + "}" if part in values else part for part in mount.split("/")
-    )
+    if root == scope.get("app_root_path", root):
+        return path
+    # Below a mount. What the root path says may be the client's own words, so the pattern is
+    # looked up among the routes of the app, and the endpoint stands for it where it is not found.
+    found: Matched[AppRoute] | None = scope[SERVED_BY]() if SERVED_BY in scope else None
+    endpoint = scope.get("endpoint")
+    if found is not None and any(each is endpoint for each in found.policy.carriers):
+        return found.pattern.text
+    module, name = getattr(endpoint, "__module__", ""), getattr(endpoint, "__qualname__", "")
+    return f"{module}.{name}"
 
 
 def _offer_handler(scope: Scope) -> None:

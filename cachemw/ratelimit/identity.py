@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 
 from cachemw.clientip import ForwardingHeader, TrustedProxies, client_address, parse_address
 from cachemw.errors import ConfigurationError
-from cachemw.messages import combined
+from cachemw.messages import first_of
 
 PROXIES = "cachemw.trusted_proxies"
 """The scope key under which the middleware says which proxies it was told to trust."""
@@ -42,7 +42,7 @@ class Identity:
     @property
     def tag(self) -> bytes:
         """The 32 hex digits that stand for this identity in the store."""
-        kind, value = self.kind.encode(), self.value.encode("utf-8", "surrogateescape")
+        kind, value = self.kind.encode(), self.value.encode("utf-8", "surrogatepass")
         framed = b"%d:%b%b" % (len(kind), kind, value)
         return blake2b(framed, digest_size=16).hexdigest().encode()
 
@@ -112,7 +112,8 @@ class HeaderValue:
 
     def __call__(self, connection: HTTPConnection) -> str | None:
         asked = connection.scope.get(ASKED_BY, connection.scope)
-        value = combined(asked["headers"], self.name.encode("latin-1"))
+        # The first line is what frameworks read: a second one must not make another client of it.
+        value = first_of(asked["headers"], self.name.encode("latin-1"))
         return value.strip().decode("latin-1") if value else None
 
 

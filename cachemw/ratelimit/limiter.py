@@ -183,14 +183,17 @@ class Limiter:
     async def _finish(self, step: Awaitable[Reply], group: Sequence[Demand]) -> list[Counted]:
         try:
             reply = await step
-        except StoreUnavailable:
-            return [await self._without_store(demand) for demand in group]
+        except StoreUnavailable as error:
+            return [await self._without_store(demand, error.reason) for demand in group]
         return self._counted(reply, group, self.store, "store")
 
-    async def _without_store(self, demand: Demand) -> Counted:
+    async def _without_store(self, demand: Demand, reason: str) -> Counted:
         """The one place where an outage is answered."""
         verdict = Verdict(demand.label, "allowed", counted_by="nobody", shadow=demand.shadow)
-        match demand.on_outage:
+        policy = demand.on_outage
+        if policy == "open" and reason == "overloaded":
+            policy = "local"  # the crowd is here and not at the store: a flood opens no door
+        match policy:
             case "open":
                 return verdict, None
             case "closed":

@@ -6,6 +6,7 @@ words the answer. What belongs to one request lives in a `_Responder`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias, cast
 
 from starlette._utils import get_route_path
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cachemw.clientip import TrustedProxies
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Headers, first_of, without
-from cachemw.ratelimit.guard import method_of
+from cachemw.ratelimit.guard import SERVED_BY, method_of
 from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limit_fields, up
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject
 from cachemw.ratelimit.ledger import LEDGER, RESULT, Ledger
@@ -28,7 +29,7 @@ from cachemw.ratelimit.refusal import POLICY_VIOLATION, RateLimited, refuse
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
 from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
-from cachemw.routes import Routes
+from cachemw.routes import AppRoute, Matched, Routes, RouteTable
 from cachemw.stores.base import Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]
@@ -83,6 +84,7 @@ class RateLimitMiddleware:
         self.messages = Routes[RateLimit].of(messages or {})
         self.trusted = TrustedProxies.parse(trusted_proxies)
         self.legacy_headers = legacy_headers
+        self._served = RouteTable(Routes[AppRoute](), _with_endpoint)
         self.rules = [rule for _, rules in self.routes.entries for rule in rules]
         self.rules += [*self.default, *(rule for _, rule in self.messages.entries)]
         demand_distinct_names(self.rules)
@@ -100,7 +102,7 @@ class RateLimitMiddleware:
 
     async def wishes(self, scope: Scope) -> list[Demand | Verdict]:
         """What the rules that match a connection want to charge."""
-        if is_preflight(scope):
+        if is_preflight(scope) and cors_within(scope.get("app"), RateLimitMiddleware):
             return []
         path = get_route_path(scope)
         method = "GET" if scope["type"] == "websocket" else scope["method"]
@@ -112,6 +114,14 @@ class RateLimitMiddleware:
         connection = HTTPConnection(scope)
         wishes = [await rule.demand(connection, place, {}) for rule in rules]
         return [wish for wish in wishes if wish is not None]
+
+    def served_by(self, scope: Scope) -> Matched[AppRoute] | None:
+        """The route of the app that will take a request as it stands here."""
+        if scope["type"] == "websocket":
+            return None
+        host = first_of(scope["headers"], b"host") or b""
+        path = get_route_path(scope)
+        return self._served.match(scope.get("app"), scope["method"], path, host)
 
     def _check_routes(self, app: object) -> None:
         if is_outermost(app, RateLimitMiddleware):
@@ -145,6 +155,7 @@ class _Responder:
         if self.is_outermost:
             scope[LEDGER] = self.ledger
             scope.setdefault(PROXIES, owner.trusted)
+            scope[SERVED_BY] = partial(owner.served_by, dict(scope))  # the scope changes further in
         try:
             wishes = await owner.wishes(scope)
             decision = await self.ledger.charge(wishes, owner.limiter)
@@ -245,6 +256,10 @@ class _Responder:
             reason = "The client could not be identified."
         await self.send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
         return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": reason}
+
+
+def _with_endpoint(route: AppRoute) -> AppRoute | None:
+    return None if route.endpoint is None else route
 
 
 def _as_rules(where: str, given: object) -> tuple[RateLimit, ...]:

@@ -37,7 +37,7 @@ class Refused:
 class Presented:
     """It carries an id. `outdated` when it was signed with an old secret."""
 
-    session_id: bytes
+    session_id: bytes = field(repr=False)
     outdated: bool = False
 
 

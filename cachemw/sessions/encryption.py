@@ -17,10 +17,13 @@ from cachemw.errors import ConfigurationError
 
 _FORMAT = b"\x01"
 _NONCE = 12
+_TAG = 16
 
 
 class AesGcm:
     """A `Cipher`. Keys are 32 bytes in URL-safe base64, the newest first."""
+
+    overhead = len(_FORMAT) + _NONCE + _TAG
 
     def __init__(self, keys: Iterable[str]) -> None:
         try:
@@ -41,7 +44,7 @@ class AesGcm:
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         nonce, body = sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
-        if sealed[:1] == _FORMAT and len(body) >= 16:
+        if sealed[:1] == _FORMAT and len(body) >= _TAG:
             for key in self._keys:
                 try:
                     return self._aead(_derived(key, context)).decrypt(nonce, body, context)

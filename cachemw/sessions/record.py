@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any, Protocol
 
 from cachemw.errors import UnreadableEntry
@@ -27,11 +28,15 @@ NEXT = b"@next"
 WAS = b"@was"
 NOBODY = b"-"
 _KEY = b"="
-_META = re.compile(rb"1 ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9a-f]+|-) ([0-9a-f]+)")
+_META = re.compile(rb"1" + rb" ([0-9]{1,14})" * 4 + rb" ([0-9a-f]+|-) ([0-9a-f]+)")
+_SCALARS = (str, int, float, bool, type(None))
 
 
 class Cipher(Protocol):
     """Encryption at rest. `context` is authenticated: a value opens only where it was sealed."""
+
+    @property
+    def overhead(self) -> int: ...  # bytes by which sealing makes a value longer
 
     def seal(self, plain: bytes, context: bytes) -> bytes: ...
     def open(self, sealed: bytes, context: bytes) -> bytes: ...  # ValueError when it does not open
@@ -48,8 +53,8 @@ class Record:
     renewed: int
     subject_digest: bytes | None
     handle: bytes
-    raw: Mapping[str, bytes]  # as stored
-    plain: Mapping[str, bytes]  # as JSON
+    raw: Mapping[str, bytes] = attribute(repr=False)  # as stored
+    plain: Mapping[str, bytes] = attribute(repr=False)  # as JSON
 
 
 def unpack(now: int, pairs: Sequence[Reply], cipher: Cipher | None) -> Record:
@@ -101,6 +106,7 @@ def dump(key: str, value: object) -> bytes:
     """One value as JSON. Strict: what would come back as something else is refused."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        _demand_plain(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise UnstorableValue(
             f"session[{key!r}] cannot be stored: {error}; a session holds what JSON can, "
@@ -126,6 +132,23 @@ def demand_size(values: Mapping[str, bytes], most: int) -> None:
             f"the session takes {size} bytes, over max_bytes={most}; its largest key is "
             f"{largest!r} ({len(values[largest])} bytes): store that elsewhere, under its own key"
         )
+
+
+def _demand_plain(value: object) -> None:
+    # `json.dumps` has gone through it before: it ends, and holds nothing that holds itself.
+    waiting: list[Any] = [value]
+    while waiting:
+        each = waiting.pop()
+        kind: type[Any] = type(each)
+        if kind is dict:
+            for key in each:
+                if type(key) is not str:
+                    raise TypeError(f"the key {key!r} of a dict would come back as a string")
+            waiting += each.values()
+        elif kind is list:
+            waiting += each
+        elif kind not in _SCALARS:
+            raise TypeError(f"{kind.__name__} would come back as something else")
 
 
 def _key_of(field: bytes) -> str:

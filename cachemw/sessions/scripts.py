@@ -25,8 +25,8 @@ from cachemw.scripts import Keyspace, Reply, Script, Twin, WrongType
 from cachemw.sessions.record import META, NEXT, NOBODY, WAS
 
 _Keys: TypeAlias = Sequence[bytes]
-_META = re.compile(rb"1 ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9a-fA-F-]+) ([0-9a-fA-F]+)")
-_ENTRY = re.compile(rb"([0-9]+) ([0-9]+) ([0-9]+) (.*)", re.DOTALL)
+_META = re.compile(rb"1" + rb" ([0-9]{1,14})" * 4 + rb" ([0-9a-fA-F-]+) ([0-9a-fA-F]+)")
+ENTRY = re.compile(rb"([0-9]{1,14}) ([0-9]{1,14}) ([0-9]{1,14}) (.*)", re.DOTALL)
 
 
 class _Look:
@@ -49,12 +49,12 @@ class _Look:
             fields = db.hgetall(self.record)
         except WrongType:
             return b"unreadable"
-        onward = fields.get(NEXT) or (fields.get(WAS) if under_way else None)
-        if onward:
-            self.onward = onward
+        if NEXT in fields:
+            self.onward = fields[NEXT]
             return b"moved"
         if WAS in fields:
-            return b"unknown"
+            self.onward = fields[WAS] if under_way else b""
+            return b"rotated" if under_way else b"unknown"
         if not fields:
             return b"unknown"
         meta = _META.fullmatch(fields.get(META, b""))
@@ -81,7 +81,7 @@ class _Look:
 
     def touch(self, key: bytes, idle: int) -> None:
         self.db.expire(key, min(idle, self.deadline - self.now))
-        if self.entry is not None and (match := _ENTRY.fullmatch(self.entry)):
+        if self.entry is not None and (match := ENTRY.fullmatch(self.entry)):
             self.db.hset(
                 self.index,
                 {self.entry_field: b" ".join((b"%d" % self.now, *match.groups()[1:]))},
@@ -117,6 +117,20 @@ class _Look:
                 return field, ()
         return None, args[end:]
 
+    def outgrown(self, args: _Keys, most: int, seal: int) -> int | None:
+        """How large the session would be with what `apply` is about to do, if that is too much."""
+        end = 1 + int(args[0]) * 2
+        if end == 1:
+            return None
+        kept = self.db.hgetall(self.record)
+        after = {**kept, **dict(zip(args[1:end:2], args[2:end:2], strict=True))}
+        total = sum(
+            len(field) + len(value) - seal
+            for field, value in after.items()
+            if field != META and field not in args[end:]
+        )
+        return total if total > most else None
+
     def apply(self, args: _Keys) -> None:
         end = 1 + int(args[0]) * 2
         sets = dict(zip(args[1:end:2], args[2:end:2], strict=True))
@@ -141,9 +155,11 @@ def _save(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     state = look.state()
     if state != b"live":
         return [state, look.onward]
-    lost, rest = look.conflict(args[1:])
+    lost, rest = look.conflict(args[3:])
     if lost is not None:
         return [b"conflict", lost]
+    if large := look.outgrown(rest, int(args[1]), int(args[2])):
+        return [b"large", large]
     look.apply(rest)
     look.touch(keys[0], int(args[0]))
     return [state, look.now]
@@ -179,7 +195,7 @@ def _trimmed(db: Keyspace, look: _Look, idle: int) -> list[tuple[int, bytes]]:
         entries = {}
     for field, value in entries.items():
         if field.startswith(look.subject + b":"):
-            match = _ENTRY.fullmatch(value)
+            match = ENTRY.fullmatch(value)
             seen, till = (int(match[1]), int(match[3])) if match else (0, 0)
             if till <= look.now or seen + idle <= look.now:
                 db.hdel(look.index, (field,))
@@ -193,9 +209,11 @@ def _renew(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     state = look.state()
     if state != b"live":
         return [state, look.onward]
-    lost, rest = look.conflict(args[5:])
+    lost, rest = look.conflict(args[7:])
     if lost is not None:
         return [b"conflict", lost]
+    if large := look.outgrown(rest, int(args[5]), int(args[6])):
+        return [b"large", large]
     look.apply(rest)
     idle, absolute = int(args[0]), int(args[3])
     look.renewed = b"%d" % look.now
@@ -207,7 +225,7 @@ def _renew(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     db.delete(keys[2])
     db.hset(keys[2], fields)
     if look.entry is not None:
-        match = _ENTRY.fullmatch(look.entry)
+        match = ENTRY.fullmatch(look.entry)
         look.enlist(*((match[2], match[4]) if match else (look.created, b"")))
         look.entry = None
     look.touch(keys[2], idle)

@@ -9,6 +9,7 @@ An app is often put together before its store exists, so the store may come late
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ from cachemw.sessions import ids
 from cachemw.sessions.encryption import AesGcm
 from cachemw.sessions.events import EventKind, SessionEvent
 from cachemw.sessions.options import SessionOptions, Settings
-from cachemw.sessions.scripts import LIST, REVOKE
+from cachemw.sessions.scripts import ENTRY, LIST, REVOKE
 from cachemw.sessions.session import Session
 from cachemw.sessions.vault import Vault
 from cachemw.stores.base import Store, together
 
+_HANDLE = re.compile(r"[0-9a-f]+")
 _log = logging.getLogger("cachemw.sessions")
 
 
@@ -92,6 +94,8 @@ class Sessions:
 
     async def revoke(self, subject: str | int, handle: str) -> bool:
         """End one session of `subject`. False when there was no such session."""
+        if not _HANDLE.fullmatch(handle):  # to the script, a star would be all of them
+            return False
         gone = await self._revoke(str(subject), handle.encode(), b"")
         return gone > 0
 
@@ -132,7 +136,10 @@ class Sessions:
     def _info(self, now: int, handle: Reply, entry: Reply) -> SessionInfo | None:
         if not isinstance(handle, bytes) or not isinstance(entry, bytes):
             return None
-        seen, created, deadline, *device = entry.split(b" ", 3)
+        match = ENTRY.fullmatch(entry)
+        if match is None or not _HANDLE.fullmatch(handle.decode("latin-1")):
+            return None  # not of our making
+        seen, created, deadline, device = match.groups()
         if int(seen) + self.settings.idle * 1000 <= now or int(deadline) <= now:
             return None
         return SessionInfo(
@@ -140,7 +147,7 @@ class Sessions:
             created=_moment(created),
             last_seen=_moment(seen),
             expires=_moment(deadline),
-            device=b"".join(device).decode("utf-8", "replace"),
+            device=device.decode("utf-8", "replace"),
         )
 
     async def _revoke(self, subject: str, wanted: bytes, keep: bytes) -> int:

@@ -8,12 +8,13 @@ decided in `outcome.py`.
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as attribute
 from typing import Literal, TypeAlias
 
 from cachemw.errors import UnreadableEntry
 from cachemw.scripts import Reply, Script
 from cachemw.sessions import ids
-from cachemw.sessions.errors import ConflictError
+from cachemw.sessions.errors import ConflictError, SessionTooLarge
 from cachemw.sessions.options import Settings
 from cachemw.sessions.record import (
     NEXT,
@@ -36,10 +37,15 @@ _LONGEST_DEVICE = 160
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A live session, and the id it has now."""
+    """A live session, and the id it has now.
 
-    session_id: bytes
+    `outrun` when it got that id by a rotation while the request was under way: the request's own
+    client may be the one whom the rotation was to shut out, and must not learn the id from us.
+    """
+
+    session_id: bytes = attribute(repr=False)
     record: Record
+    outrun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Vault:
         self.store = store
         self._settings = settings
         self._cipher = cipher
+        self._room = (b"%d" % settings.max_bytes, b"%d" % (cipher.overhead if cipher else 0))
         self._idle = _milliseconds(settings.idle)
         self._absolute = _milliseconds(settings.absolute)
 
@@ -67,10 +74,11 @@ class Vault:
     async def save(self, found: Found, changes: Changes, guards: Guards) -> Found | Lost:
         """Write a difference, or nothing at all when a guard fails: `ConflictError`."""
         arguments, stored = self._difference(found.record, changes, guards)
-        step = await self._step(SAVE, found.session_id, (self._idle, *arguments))
+        step = await self._step(SAVE, found.session_id, (self._idle, *self._room, *arguments))
         if isinstance(step, Lost):
             return step
-        return Found(step.session_id, _changed(found.record, changes, stored))
+        record = _changed(found.record, changes, stored)
+        return Found(step.session_id, record, found.outrun or step.outrun)
 
     async def renew(
         self, found: Found, changes: Changes, guards: Guards, *, grace: bool, login: bool
@@ -80,7 +88,7 @@ class Vault:
         With `grace` the old id goes on leading here for a moment. Without, it does so only for
         requests that are under way: what they save or end is this session still.
         """
-        arguments, stored = self._difference(found.record, changes, guards)
+        arguments, _ = self._difference(found.record, changes, guards)
         session_id = found.session_id
         for _ in range(_HOPS):
             nonce = secrets.token_bytes(ids.NONCE)
@@ -94,6 +102,7 @@ class Vault:
                     nonce,
                     self._absolute if login else b"0",
                     NEXT if grace else WAS,
+                    *self._room,
                     *arguments,
                 ),
                 ids.record_key(heir),
@@ -103,9 +112,10 @@ class Vault:
             if isinstance(step, _Live):
                 return self._found(replace(step, session_id=heir))
             session_id = ids.successor(session_id, step.nonce)
-            if grace:  # somebody else has just done it
-                current = Found(session_id, _changed(found.record, changes, stored))
-                return await self.save(current, changes, guards)
+            if grace or step.outrun:  # somebody else has just done it
+                return await self.save(
+                    replace(found, session_id=session_id, outrun=step.outrun), changes, guards
+                )
         return Lost("unknown-id")
 
     async def create(
@@ -159,10 +169,14 @@ class Vault:
     async def _step(
         self, script: Script, session_id: bytes, args: Sequence[bytes]
     ) -> "_Live | Lost":
+        outrun = False
         for _ in range(_HOPS):
             step = await self._once(script, session_id, args)
-            if not isinstance(step, _Moved):
+            if isinstance(step, Lost):
                 return step
+            if isinstance(step, _Live):
+                return replace(step, outrun=outrun)
+            outrun = outrun or step.outrun
             session_id = ids.successor(session_id, step.nonce)
         return Lost("unknown-id")
 
@@ -175,7 +189,9 @@ class Vault:
             case [b"live", int(now), *fields]:
                 return _Live(session_id, now, fields)
             case [b"moved", bytes(nonce)]:
-                return _Moved(nonce)
+                return _Moved(nonce, outrun=False)
+            case [b"rotated", bytes(nonce)]:
+                return _Moved(nonce, outrun=True)
             case [b"unknown", *_]:
                 return Lost("unknown-id")
             case [b"revoked", *_]:
@@ -184,6 +200,11 @@ class Vault:
                 return Lost("unreadable")
             case [b"conflict", bytes(field)]:
                 raise ConflictError(field[1:].decode("utf-8", "surrogatepass"))
+            case [b"large", int(size)]:
+                raise SessionTooLarge(
+                    f"the session would take {size} bytes with what other requests saved "
+                    f"meanwhile, over max_bytes={self._settings.max_bytes}"
+                )
             case other:
                 raise AssertionError(f"script {script.name} answered {other!r}")
 
@@ -194,7 +215,8 @@ class Vault:
         try:
             if not isinstance(pairs, list):
                 raise UnreadableEntry("a session record without fields")
-            return Found(step.session_id, unpack(step.now, pairs, self._cipher))
+            record = unpack(step.now, pairs, self._cipher)
+            return Found(step.session_id, record, step.outrun)
         except UnreadableEntry:
             return Lost("unreadable")
 
@@ -213,14 +235,16 @@ class Vault:
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    session_id: bytes
+    session_id: bytes = attribute(repr=False)
     now: int
-    fields: Sequence[Reply]
+    fields: Sequence[Reply] = attribute(repr=False)
+    outrun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    nonce: bytes
+    nonce: bytes = attribute(repr=False)
+    outrun: bool
 
 
 def _guard_arguments(guards: Guards) -> list[bytes]:

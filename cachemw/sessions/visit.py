@@ -45,6 +45,7 @@ class Visit:
         self._answered = False
         self._ended = False  # a cookie is to be removed
         self._lost = False  # the session ended behind our back
+        self._outrun = False  # it was rotated behind our back: its id is not for this client
         self._abandoned = False  # a conflict: what the app did is dropped, until it loads again
         self._failure: SessionUnavailable | ConflictError | None = None
 
@@ -205,6 +206,8 @@ class Visit:
             match outcome:
                 case Save(changes):
                     await self._save(self.found, changes)
+                case Renew(changes) if self._outrun:  # nobody here could be told the new id
+                    await self._save(self.found, changes)
                 case Renew():
                     await self._renew(self.found, outcome)
                 case Replace():
@@ -226,7 +229,7 @@ class Visit:
             found, new.changes, guards, grace=new.grace, login=new.login
         )
         self._go_on_with(result, seen)
-        if self.found:
+        if self.found and not self._outrun:
             self._note("login" if new.login else "renewed" if new.grace else "rotated")
 
     async def _replace(self, found: Found, new: Replace) -> None:
@@ -243,7 +246,9 @@ class Visit:
         self._ended = True
         if new.keeps and isinstance(taken, Found):
             seen = new.changes.applied_to(found.record.plain)
-            values = new.changes.applied_to(taken.record.plain)
+            # After a rotation this client may be somebody else: no more than it has seen.
+            outrun = self._outrun or taken.outrun
+            values = seen if outrun else new.changes.applied_to(taken.record.plain)
         else:
             # Another user's session, or one that a logout ended a moment ago: this request's own
             # words are all that the new one may hold.
@@ -275,7 +280,7 @@ class Visit:
         found, evicted = await self._sessions.vault.create(
             values, subject=subject, login=login, device=device
         )
-        self._ended = False
+        self._ended = self._outrun = False
         self._go_on_with(found, values if seen is None else seen)
         self._note("login" if login else "created", subject=subject)
         for handle in evicted:
@@ -291,8 +296,9 @@ class Visit:
             self.found = None
             return
         record = result.record
+        self._outrun = self._outrun or result.outrun
         raw = {key: kept for key, kept in record.raw.items() if record.plain[key] == seen.get(key)}
-        self.found = Found(result.session_id, replace(record, plain=seen, raw=raw))
+        self.found = replace(result, record=replace(record, plain=seen, raw=raw))
 
     def _guards(self, changes: Changes) -> dict[str, bytes | None]:
         guarded = self.session.guards()
@@ -303,7 +309,7 @@ class Visit:
             self._ended = False
             self._client_has = None
             return self._sessions.cookie.to_remove()
-        if self.found is None or self.found.session_id == self._client_has:
+        if self.found is None or self._outrun or self.found.session_id == self._client_has:
             return None
         self._client_has = self.found.session_id
         record = self.found.record

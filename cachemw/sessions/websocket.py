@@ -10,6 +10,7 @@ alive. An outage of the store closes nothing.
 import asyncio
 import logging
 from contextlib import suppress
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,6 +52,7 @@ class Socket:
         self._heard = False
         self._over = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self._arrival: asyncio.Future[Message] | None = None
 
     async def serve(self, app: ASGIApp) -> None:
         try:
@@ -64,6 +66,11 @@ class Socket:
             if self._watch is not None:
                 self._watch.cancel()
                 await asyncio.wait({self._watch})
+            if self._arrival is not None:
+                self._arrival.cancel()
+                await asyncio.wait({self._arrival})
+                if not self._arrival.cancelled():
+                    self._arrival.exception()  # nobody wants to know any more
         if self._answered and not self._over.is_set():
             await self._settle_late()
 
@@ -74,6 +81,8 @@ class Socket:
             message = await self._with_session(message)
         elif message["type"] == "websocket.close":
             self._answered = True
+            if self._watch is not None:
+                self._watch.cancel()  # or it might close once more
         await self._send(message)
         if message["type"] == "websocket.accept":
             self._start_watching()
@@ -103,13 +112,18 @@ class Socket:
         return message
 
     async def _receive_or_over(self) -> Message:
-        arrival = asyncio.ensure_future(self._receive())
-        over = asyncio.ensure_future(self._over.wait())
+        over: asyncio.Future[Any] = asyncio.ensure_future(self._over.wait())
         try:
-            await asyncio.wait({arrival, over}, return_when=asyncio.FIRST_COMPLETED)
-            return _OVER if self._over.is_set() else arrival.result()
+            while not self._over.is_set():
+                # Kept when the app stops waiting: what arrives then is for its next call.
+                arrival = self._arrival = self._arrival or asyncio.ensure_future(self._receive())
+                waiting: set[asyncio.Future[Any]] = {arrival, over}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if arrival.done() and self._arrival is arrival and not self._over.is_set():
+                    self._arrival = None
+                    return arrival.result()
+            return _OVER
         finally:
-            arrival.cancel()
             over.cancel()
 
     def _start_watching(self) -> None:

@@ -14,6 +14,7 @@ from redis.crc import key_slot
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.breaker import Breaker
 from cachemw.stores.jobs import RESEND, Command, Raw, Read
+from cachemw.stores.lane import MOST_WAITING
 from cachemw.stores.nodes import CONNECT, Node
 from cachemw.stores.wire import Address, dialer
 
@@ -149,6 +150,8 @@ class Cluster:
             job.fail(StoreUnavailable("refused", "no node owns the slot of this key"))
         elif self._nodes and all(node.breaker.is_open for node in self._nodes.values()):
             job.fail(StoreUnavailable("breaker-open", "no node of the cluster answers"))
+        elif len(self._homeless) >= MOST_WAITING:
+            job.fail(StoreUnavailable("overloaded", "too many calls wait for the cluster's map"))
         else:
             self._homeless.append(job)
 

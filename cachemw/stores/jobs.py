@@ -22,6 +22,7 @@ from cachemw.stores.lane import Desync, packed
 
 T = TypeVar("T")
 LARGE = 128 * 1024  # commands and values of this size or more travel beside the lane
+WIDE = 1000  # likewise reads of more keys
 HOPS = 10  # how often a job may be sent on, while a cluster rearranges itself
 RESEND = "RESEND"  # our own refusal: the same server, please, with another command
 
@@ -54,6 +55,8 @@ class Command(Generic[T]):
         raise NotImplementedError
 
     def refused(self, text: str) -> None:
+        if self.future.done() and not self.future.cancelled():
+            return  # its waiter has heard that it was late: not to be sent on any more
         self.hops += 1
         is_sent_on = self.hops < HOPS and self.reroute is not None and self.reroute(self, text)
         if not is_sent_on:
@@ -68,6 +71,9 @@ class Command(Generic[T]):
             self.future.set_exception(error)
             self.future.exception()  # a verb nobody awaits any more is not worth a warning
 
+    def note_long(self) -> None:
+        """Only of a read is there something to learn from that."""
+
 
 class Read(Command[list[bytes | None]]):
     """Values of keys. On a single server it travels within the turn's common MGET."""
@@ -75,7 +81,7 @@ class Read(Command[list[bytes | None]]):
     __slots__ = ("keys", "recall")
 
     def __init__(self, keys: Sequence[bytes], recall: "Recall") -> None:
-        super().__init__(keys[0], b"", is_large=recall.any_large(keys))
+        super().__init__(keys[0], b"", is_large=len(keys) > WIDE or recall.any_large(keys))
         self.keys = keys
         self.recall = recall
 
@@ -100,14 +106,19 @@ class Read(Command[list[bytes | None]]):
                 value = unseal(key, stored)
                 if value is None:
                     doubt = not self.recall.is_old_garbage(key, stored) or doubt
-                elif len(stored) >= LARGE:
-                    self.recall.note_large(key)
+                else:
+                    self.recall.note_size(key, len(stored))
             values.append(value)
         # Corrupt at rest, or the answer to another question: the first time both look the same. The
         # reader has a miss either way; the connection is not trusted on.
         self.resolve(values)
         if doubt:
             raise Desync("a value that does not belong to its key")
+
+    def note_long(self) -> None:
+        # Which of them it is, nobody knows yet. The next read goes beside and finds out.
+        for key in self.keys:
+            self.recall.note_large(key)
 
 
 class Write(Command[None]):
@@ -230,6 +241,12 @@ class Recall:
         self._large[key] = None
         if len(self._large) > self._most:
             self._large.popitem(last=False)
+
+    def note_size(self, key: bytes, size: int) -> None:
+        if size >= LARGE:
+            self.note_large(key)
+        elif self._large:
+            self._large.pop(key, None)
 
     def any_large(self, keys: Sequence[bytes]) -> bool:
         return bool(self._large) and any(key in self._large for key in keys)

@@ -9,9 +9,13 @@ A lane has one answer to every doubt, whether a deadline, a broken stream, or a 
 fit its job: it drops the connection, and everybody in flight hears `StoreUnavailable`. So a
 left-over reply can never reach the next caller. It never sends anything twice. It knows nothing
 about what commands mean; jobs do (`jobs.py`).
+
+A server whose replies flow is no outage, however long the line: who is overdue hears "overloaded"
+and keeps the place, so that the replies still find their jobs.
 """
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -28,7 +32,8 @@ logger = logging.getLogger("cachemw.store")
 
 _MORE: Any = object()  # hiredis returns this when a reply is not complete yet
 LATE = 0.02  # seconds; a timer this late tells of a blocked loop, not of a slow server
-MOST_WAITING = 20_000  # jobs
+MOST_WAITING = 4_000  # jobs; about what a server does within the usual deadline
+PATIENCE = 4  # deadlines for which the oldest reply may be overdue, while bytes arrive
 MOST_UNSENT = 64 * 1024 * 1024  # bytes that the server has not taken from us yet
 
 
@@ -52,7 +57,11 @@ class Job(Protocol):
         ...
 
     def fail(self, error: StoreUnavailable) -> None:
-        """Hear that there will be no reply."""
+        """Hear that there will be no reply, or none in time."""
+        ...
+
+    def note_long(self) -> None:
+        """Hear that the reply had begun and was too long for the deadline."""
         ...
 
 
@@ -87,6 +96,9 @@ class Lane(asyncio.Protocol):
         self._probing: asyncio.TimerHandle | None = None
         self._flush_is_due = False
         self._is_full = False
+        self._unsent = 0  # bytes that wait for the end of the turn, or for a connection
+        self._overdue = 0  # how many of `_waiting`, from its head, have heard that they are late
+        self._heard_at = -1e9
         self.is_closed = False
         self.connected_at = -1e9
         self.connects = 0
@@ -107,6 +119,7 @@ class Lane(asyncio.Protocol):
         """Send commands with this turn's others, these next to each other."""
         if self._has_room(jobs):
             self._turn.extend(jobs)
+            self._unsent += sum(len(job.command) for job in jobs)
             self._flush_soon()
 
     def submit_read(self, job: ReadJob) -> None:
@@ -141,7 +154,7 @@ class Lane(asyncio.Protocol):
     def _has_room(self, jobs: Sequence[Job]) -> bool:
         if self.is_closed:
             refusal = "closed", "the store was closed"
-        elif self._is_full or self.load >= MOST_WAITING:
+        elif self._is_full or self._unsent >= MOST_UNSENT or self.load >= MOST_WAITING:
             refusal = "overloaded", f"{self.load} calls are under way"
         else:
             return True
@@ -175,6 +188,7 @@ class Lane(asyncio.Protocol):
             self._transport.write(b"".join([job.command for job, _ in self._queue]))
             self._waiting.extend(self._queue)
             self._queue.clear()
+            self._unsent = 0
         self._watch(now)
 
     def pause_writing(self) -> None:
@@ -187,6 +201,7 @@ class Lane(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reader, waiting = self._reader, self._waiting
+        self._heard_at = self._loop.time()
         try:
             reader.feed(data)
             reply = reader.gets()
@@ -195,6 +210,8 @@ class Lane(asyncio.Protocol):
                     raise Desync("a reply to nothing")
                 waiting[0][0].accept(reply)
                 waiting.popleft()
+                if self._overdue:
+                    self._overdue -= 1
                 reply = reader.gets()
         except Exception as error:  # whatever it is, the next reply would go to the wrong job
             self.desyncs += 1
@@ -252,8 +269,8 @@ class Lane(asyncio.Protocol):
                 self._timer = self._loop.call_at(max(oldest, now), self._check_deadline, False)
 
     def _oldest_deadline(self) -> float | None:
-        if self._waiting:
-            return self._waiting[0][1]
+        if len(self._waiting) > self._overdue:
+            return self._waiting[self._overdue][1]
         return self._queue[0][1] if self._queue else None
 
     def _check_deadline(self, is_second_look: bool) -> None:
@@ -268,11 +285,36 @@ class Lane(asyncio.Protocol):
             # a handshake may have been kept waiting.
             patience = min(now - timer.when(), self._deadline)
             self._timer = self._loop.call_at(now + patience, self._check_deadline, True)
+        elif self._is_answering(now):
+            self._note_long_reply()
+            self._fail_overdue(now)
+            self._watch(now)
         else:
+            self._note_long_reply()
             detail = f"no answer within {self._deadline * 1000:.0f} ms"
             self._note_failures(sum(job.callers for job, _ in (*self._waiting, *self._queue)))
             self._lose("timeout", detail)
             self._fail_queue("timeout", detail)
+
+    def _is_answering(self, now: float) -> bool:
+        """Whether replies flow: then the line is long, and the server is well."""
+        if self._transport is None or not self._waiting:
+            return False
+        is_stuck = now - self._waiting[0][1] > PATIENCE * self._deadline
+        return now - self._heard_at < self._deadline and not is_stuck
+
+    def _fail_overdue(self, now: float) -> None:
+        """Tell those who are late; their replies are still to come, and are dropped then."""
+        error = StoreUnavailable("overloaded", f"{self.load} calls are under way")
+        for job, due in itertools.islice(self._waiting, self._overdue, None):
+            if due > now:
+                break
+            job.fail(error)
+            self._overdue += 1
+
+    def _note_long_reply(self) -> None:
+        if self._transport is not None and self._waiting and self._reader.has_data():
+            self._waiting[0][0].note_long()
 
     def _lose(self, reason: str, detail: str) -> None:
         """Drop the connection; everybody in flight hears of it."""
@@ -281,6 +323,7 @@ class Lane(asyncio.Protocol):
         if transport is not None and connection is not None:
             release(connection, transport)
         waiting, self._waiting = self._waiting, deque()
+        self._overdue = 0
         for job, _ in waiting:
             job.fail(StoreUnavailable(reason, detail))
         if waiting and reason == "connection":
@@ -290,6 +333,7 @@ class Lane(asyncio.Protocol):
         jobs = [*(job for job, _ in self._queue), *self._turn, *self._reads]
         self._queue.clear()
         self._turn, self._reads = [], []
+        self._unsent = 0
         for job in jobs:
             job.fail(StoreUnavailable(reason, detail))
 
@@ -298,6 +342,8 @@ class Lane(asyncio.Protocol):
         for _ in range(min(number, self._breaker.failures)):
             if self._breaker.failed(now):
                 logger.warning("%s does not answer; doing without it until it does", self.name)
+                if self._probing is not None:  # of the time before
+                    self._probing.cancel()
                 self._probing = self._loop.call_later(0, self._probe)
 
 
@@ -311,6 +357,9 @@ class _Ping:
             raise Desync("something else than PONG")
 
     def fail(self, error: StoreUnavailable) -> None:
+        pass
+
+    def note_long(self) -> None:
         pass
 
 
@@ -348,3 +397,7 @@ class _CommonRead:
     def fail(self, error: StoreUnavailable) -> None:
         for job in self._jobs:
             job.fail(error)
+
+    def note_long(self) -> None:
+        for job in self._jobs:
+            job.note_long()

@@ -129,6 +129,8 @@ class NearStore(Store):
         return self._changing(keys, self.store.run(script, keys, args))
 
     def _changing(self, keys: Sequence[bytes], doing: Awaitable[Any]) -> Awaitable[Any]:
+        if self._is_elsewhere():
+            return doing  # the server's report of it reaches the loop that remembers
         self._forget(keys)
         if isinstance(doing, asyncio.Future):
             doing.add_done_callback(lambda _: self._forget(keys))
@@ -146,11 +148,20 @@ class NearStore(Store):
     def is_awake(self) -> bool:
         """Whether memory may answer: every server has just been heard from."""
         loop = asyncio.get_running_loop()
+        if self._is_elsewhere():
+            return False
         if loop is not self._loop:
             self._begin(loop)
         if loop.time() >= self._look_at:
             self._look(loop.time())
         return self._is_heard()
+
+    def _is_elsewhere(self) -> bool:
+        """Whether another live event loop has the memory; this one then does without."""
+        owner = self._loop
+        return (
+            owner is not None and owner is not asyncio.get_running_loop() and not owner.is_closed()
+        )
 
     def _is_heard(self) -> bool:
         return bool(self.watches) and all(watch.is_awake for watch in self.watches.values())
@@ -202,11 +213,12 @@ class NearStore(Store):
         self.is_awake()
 
     async def aclose(self) -> None:
-        for watch in self.watches.values():
-            await watch.aclose()
-        self.watches = {}
-        self._loop = None
-        self.report(None)
+        if not self._is_elsewhere():
+            for watch in self.watches.values():
+                await watch.aclose()
+            self.watches = {}
+            self._loop = None
+            self.report(None)
         await self.store.aclose()
 
 

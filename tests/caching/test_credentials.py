@@ -45,7 +45,7 @@ def cookie(*values: str) -> Headers:
         ("cookie", False),
         ("accept", False),
         ("x-forwarded-for", False),
-        ("x-auth-requested", False),
+        ("x-authoring", False),
     ],
 )
 def test_credentials(name: str, is_one: bool) -> None:

@@ -139,7 +139,9 @@ async def test_a_time_to_live_that_is_too_long_is_cut(server: Server, algorithm:
     assert await server.client.pttl(bucket.counter_keys[0]) <= 120_000
 
 
-@pytest.mark.parametrize("garbage", ["a hash", b"garbage", b"", b"-3", b"1e9", b"9" * 30, b"1 2 3"])
+@pytest.mark.parametrize(
+    "garbage", ["a hash", b"garbage", b"", b"-3", b"1e9", b"9" * 30, b"1 2 3", b"01", b"01 2"]
+)
 async def test_a_key_that_is_no_counter_is_begun_anew(
     server: Server, algorithm: Algorithm, garbage: object
 ) -> None:
@@ -215,3 +217,11 @@ async def test_every_command_leaves_only_keys_that_expire(
 
     assert len(keys) == 2
     assert all([await server.client.pttl(key) > 0 for key in keys])
+
+
+async def test_no_penalty_is_so_high_that_it_is_no_counter(
+    server: Server, algorithm: Algorithm
+) -> None:
+    bucket = bucket_of(Limit(3, 60_000), algorithm=algorithm)
+    await server.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(10**16))
+    assert not (await charge(server.store, bucket))[0]

@@ -354,3 +354,41 @@ def test_names_that_clash_on_routes_fail_at_start_up(limiter: Limiter) -> None:
 
     with pytest.raises(ConfigurationError, match="share a name"), TestClient(app):
         pass
+
+
+@pytest.mark.parametrize(
+    ("mount", "paths"),
+    [
+        ("/t/{id:int}", ["/t/7/x", "/t/007/x"]),
+        ("/t/{id:float}", ["/t/7.5/x", "/t/07.5/x"]),
+        ("/t/{id:path}/y", ["/t/a/b/y/x", "/t/c/d/y/x"]),
+        ("/t/{id}", ["/t/a/x", "/t/b/x"]),
+    ],
+)
+async def test_what_a_mount_is_told_chooses_no_bucket(
+    limiter: Limiter, mount: str, paths: list[str]
+) -> None:
+    @RateLimit("1/minute")
+    async def endpoint(request: Request) -> Response:
+        return PlainTextResponse("done")
+
+    app = Starlette(
+        routes=[Mount(mount, routes=[Route("/x", endpoint)])],
+        middleware=[Middleware(RateLimitMiddleware, store=limiter)],
+    )
+    client = Client(app)
+    assert [(await client.get(path)).status_code for path in paths] == [200, 429]
+    assert len({label for label, _ in limiter.counts}) == 1
+
+
+async def test_a_route_may_hide_the_parameter_of_its_mount(limiter: Limiter) -> None:
+    @RateLimit("1/minute")
+    async def endpoint(request: Request) -> Response:
+        return PlainTextResponse("done")
+
+    app = Starlette(
+        routes=[Mount("/t/{id}", routes=[Route("/x/{id}", endpoint)])],
+        middleware=[Middleware(RateLimitMiddleware, store=limiter)],
+    )
+    client = Client(app)
+    assert [(await client.get(f"/t/{id}/x/5")).status_code for id in "ab"] == [200, 429]

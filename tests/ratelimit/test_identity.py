@@ -161,3 +161,15 @@ def test_by_the_subject_where_there_can_be_no_session_the_app_does_not_start(
     app = app_with(limiter, {"/x": RateLimit("1/minute", by=subject)})
     with pytest.raises(ConfigurationError, match="no session yet"), TestClient(app):
         pass
+
+
+def test_a_header_that_is_sent_twice_is_its_first_line() -> None:
+    """As frameworks read it: otherwise each second line would begin a new count."""
+    lines = [(b"x-api-key", b"good"), (b"x-api-key", b"junk")]
+    connection = HTTPConnection({"type": "http", "headers": lines})
+    assert header("x-api-key")(connection) == connection.headers["x-api-key"] == "good"
+
+
+def test_a_lone_surrogate_is_an_identity_too() -> None:
+    tags = {Identity("by", value).tag for value in ("\ud800", "\udc80", "x")}
+    assert len(tags) == 3

@@ -1,15 +1,17 @@
 """The limiter on real servers: trips, faults, outages, and what is told from memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
+from cachemw.errors import StoreUnavailable
 from cachemw.ratelimit.identity import Identity
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import Rules
 from cachemw.ratelimit.recall import Recall
 from cachemw.ratelimit.rule import RateLimit
+from cachemw.scripts import Reply, Script
 from cachemw.stores import open_store
 from cachemw.stores.base import Store
 from cachemw.stores.memory import MemoryStore
@@ -276,3 +278,16 @@ def test_memory_is_bounded() -> None:
     recall.forget(b"8")
     assert recall.find(8, now=1) is None
     assert recall.find(7, now=1) == (7, 0)
+
+
+class Overrun(MemoryStore):
+    """A store whose way there is crowded."""
+
+    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+        raise StoreUnavailable("overloaded")
+
+
+async def test_an_overload_is_no_open_door(clock: Clock) -> None:
+    rule = RateLimit("2/minute", on_outage="open")
+    client = Client(app_with(Limiter(Overrun(clock=clock), clock=clock), {"/x": rule}))
+    assert await client.statuses("/x", 4) == [200, 200, 429, 429]

@@ -223,3 +223,12 @@ async def test_http_errors_of_the_app_count_like_any_answer(limiter: Limiter) ->
     )
     assert await Client(app).statuses("/x", 3) == [410, 410, 410]
     assert [answered.status_code for answered in seen] == [410, 410, 410]
+
+
+async def test_what_looks_like_a_preflight_is_counted_where_nobody_answers_it(
+    limiter: Limiter,
+) -> None:
+    client = Client(app_with(limiter, {"/x": RateLimit("1/minute")}))
+    asked = {"origin": "https://a.example", "access-control-request-method": "GET"}
+    answers = [await client.ask("OPTIONS", "/x", asked) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]

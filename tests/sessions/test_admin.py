@@ -44,6 +44,38 @@ async def test_one_session_can_be_ended() -> None:
     assert world.kinds[-1] == "revoked"
 
 
+@pytest.mark.parametrize("handle", ["*", "", "\ud800", "AB"])
+async def test_what_is_no_handle_ends_nothing(handle: str) -> None:
+    world = World()
+    await world.logged_in(7)
+    await world.logged_in(7)
+    assert await world.sessions.revoke(7, handle) is False
+    assert len(await world.sessions.list(7)) == 2
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"garbage",
+        b"",
+        b"1 2",
+        b"x 1 2 ua",
+        *(b"%b 1 %b ua" % (b"9" * n, b"9" * n) for n in (30, 5000)),
+    ],
+    ids=lambda entry: ascii(entry)[:20],
+)
+async def test_an_entry_that_is_not_ours_is_not_listed(entry: bytes) -> None:
+    world = World()
+    await world.logged_in(7)
+    (good,) = await world.sessions.list(7)
+    index = ids.index_key(ids.place_of_subject("7"))
+    subject = ids.digest_of_subject("7")
+    world.store.keyspace.hset(index, {subject + b":ab": entry, subject + b":\xff": b"1 1 1 ua"})
+    assert await world.sessions.list(7) == [good]
+    await world.logged_in(7)
+    assert len(await world.sessions.list(7)) == 2
+
+
 async def test_a_handle_opens_nothing() -> None:
     world = World()
     await world.logged_in(7)
@@ -78,6 +110,17 @@ async def test_a_revoked_session_stays_revoked_when_its_save_comes_late() -> Non
     result = await world.sessions.vault.save(found, Changes({"a": b"1"}), {})
     assert result == Lost("revoked")
     assert await session_of(browser) == {}
+
+
+async def test_what_was_read_is_not_in_its_repr() -> None:
+    world = World()
+    browser = await world.logged_in("ada@example.com")
+    found = await world.sessions.vault.load(browser.session_id)
+    assert browser.cookie is not None
+    reading = world.sessions.cookie.read([(b"cookie", browser.cookie.encode())])
+    for seen in (repr(found), repr(reading)):
+        assert browser.session_id.decode() not in seen
+        assert "ada@example.com" not in seen
 
 
 async def test_everyone_can_be_logged_out() -> None:

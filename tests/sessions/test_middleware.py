@@ -1,6 +1,8 @@
 """What a browser sees of sessions, over the memory store and a clock that is moved by hand."""
 
 import asyncio
+from collections import OrderedDict
+from enum import Enum, IntEnum
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from cachemw.sessions import ids
+from cachemw.sessions.errors import SessionTooLarge
+from cachemw.sessions.guards import save_session
 from cachemw.sessions.middleware import SESSION_USED
 from cachemw.sessions.sessions import Sessions
 from tests.sessions.apps import Gate, session_app
@@ -15,6 +19,14 @@ from tests.sessions.browser import Browser
 from tests.sessions.world import World, session_of
 
 pytestmark = pytest.mark.anyio
+
+
+class Colour(str, Enum):  # noqa: UP042 - as apps of Python 3.10 have them
+    RED = "red"
+
+
+class Number(IntEnum):
+    ONE = 1
 
 
 # --- beginning
@@ -311,7 +323,44 @@ async def test_a_request_under_way_follows_a_rotation() -> None:
     tab = browser.clone()
     await laced(tab, gate, {"b": 1}, browser.post("/rotate"))
     assert await session_of(browser) == {"a": 1, "b": 1}
-    assert tab.cookie == browser.cookie
+
+
+@pytest.mark.parametrize("path", ["/rotate", "/reauthenticate"])
+@pytest.mark.parametrize("act", ["write", "rotate", "early", "pop"])
+async def test_who_holds_a_rotated_id_is_never_handed_the_new_one(path: str, act: str) -> None:
+    async def slow(request: Request) -> Response:
+        await gate.handle(request)
+        if act == "early":
+            await save_session(request)
+            request.session["b"] = 2
+        return PlainTextResponse("ok")
+
+    def change(request: Request, data: Any) -> None:
+        session: Any = request.session
+        session["b"] = 1
+        if act in ("rotate", "early"):
+            session.rotate()
+        elif act == "pop":
+            del session["user_id"]
+
+    gate = Gate(change)
+    world = World({"slow": slow})
+    browser = await world.logged_in(7)
+    thief = browser.clone()
+    request = asyncio.create_task(thief.post("/slow", {}))
+    await gate.reached_by(request)
+    await browser.post(path)
+    await browser.post("/update", {"secret": 1})
+    gate.open.set()
+    answer = await request
+    if act == "pop":  # a logout reaches the session; what it held is not for this client
+        assert await session_of(thief) == {"b": 1}
+        assert await session_of(browser) == {}
+        return
+    assert answer.set_cookie is None
+    assert await session_of(thief) == {}
+    written = {"b": 2 if act == "early" else 1}
+    assert await session_of(browser) == {"user_id": 7, "secret": 1, **written}
 
 
 async def test_a_logout_under_way_follows_a_rotation() -> None:
@@ -433,7 +482,12 @@ async def test_logout_reaches_a_session_that_was_renewed_meanwhile() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), {1, 2}, b"bytes", float("nan"), [1j], {"a": {1: object()}}]
+    "value",
+    [
+        *(object(), {1, 2}, b"bytes", float("nan"), [1j], {"a": {1: object()}}),
+        *({1: "a"}, {None: 1}, [{True: 1}], {1.5: 1}, (1, 2), [(1,)]),
+        *(Colour.RED, [Number.ONE], OrderedDict(a=1)),
+    ],
 )
 async def test_what_cannot_be_stored_names_its_key(value: Any) -> None:
     async def put(request: Request) -> Response:
@@ -466,11 +520,30 @@ async def test_a_session_has_a_size() -> None:
     assert await session_of(browser) == {"a": "x" * 900}
 
 
+@pytest.mark.parametrize("renew", [None, "10m"])
+@pytest.mark.parametrize("key", [None, "A" * 43 + "="])
+async def test_requests_at_once_do_not_outgrow_it(renew: str | None, key: str | None) -> None:
+    gate = Gate(lambda request, data: request.session.update(data))
+    keys = [key] if key else []
+    world = World({"slow": gate.handle}, max_bytes="1KiB", renew=renew, encryption_keys=keys)
+    browser = world.browser()
+    await browser.post("/update", {"a": 1})
+    world.clock.advance(600)
+    with pytest.raises(SessionTooLarge, match="max_bytes=1024"):
+        await laced(
+            browser.clone(), gate, {"b": "x" * 600}, browser.post("/update", {"c": "x" * 600})
+        )
+    assert await session_of(browser) == {"a": 1, "c": "x" * 600}
+    await browser.post("/update", {"d": "x" * (1024 - 3 - 604 - 4)})  # to the last byte
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {b"@": b"2 from the future"},
         {b"@": b"1 1 1"},
+        {b"@": b"1 1 %b 1 1 - aa" % (b"9" * 5000)},
+        {b"@": b"1 %b 99999999999999 1 1 - aa" % (b"9" * 30)},
         {b"=a": b"1"},
         {b"=a": b"{not json"},
         {b"=a": b"NaN"},

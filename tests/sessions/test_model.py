@@ -43,6 +43,7 @@ class Kept:
     data: dict[str, Any]
     alive: bool = True
     renewals: int = 0
+    rotations: int = 0
 
 
 @dataclass(eq=False)
@@ -56,6 +57,12 @@ class Running:
     destroyed: bool = False
     cleared: bool = False
     rotated: bool = False
+    rotations: int = 0  # of its session, when it came
+
+    @property
+    def outrun(self) -> bool:
+        """Whether its session got another id for a change of privilege since."""
+        return self.kept is not None and self.kept.rotations > self.rotations
 
     @property
     def session(self) -> Any:
@@ -129,7 +136,7 @@ class Overlapping(RuleBasedStateMachine):
         kept = self.living(cookie)
         seen = copy.deepcopy(kept.data) if kept else {}
         assert visit.session.contents() == seen, "a load that differs from the model"
-        return Running(visit, kept, seen)
+        return Running(visit, kept, seen, rotations=kept.rotations if kept else 0)
 
     @rule(request=running, key=KEYS, value=VALUES)
     def it_writes(self, request: Running, key: str, value: Any) -> None:
@@ -172,6 +179,7 @@ class Overlapping(RuleBasedStateMachine):
         if cookie is not None and cookie in self.given:
             # Catches up with a renewal. The session may have ended since it was loaded.
             assert self.given[cookie] is request.kept, "somebody else's cookie"
+            assert not request.outrun, "the id that a rotation gave somebody else"
             cookie = None
         given = self.ended(request, now, failed, cookie, removed)
         assert (given is None) == (cookie is None), "a cookie without a session"
@@ -200,7 +208,8 @@ class Overlapping(RuleBasedStateMachine):
         own = {key: now[key] for key in request.assigned & now.keys()}
         before, after = seen.get("user_id"), now.get("user_id")
         if before != after:
-            data = {**kept.data, **sets} if kept.alive and not (before and after) else own
+            held = seen if request.outrun else kept.data
+            data = {**held, **sets} if kept.alive and not (before and after) else own
             data = {key: value for key, value in data.items() if key not in dels or key in own}
             was_alive, kept.alive = kept.alive, False
             if after is None and not was_alive:
@@ -209,8 +218,9 @@ class Overlapping(RuleBasedStateMachine):
         if not kept.alive:
             return None
         kept.data = {k: v for k, v in {**kept.data, **sets}.items() if k not in dels}
-        if not request.rotated:
+        if not request.rotated or request.outrun:
             return None
+        kept.rotations += 1
         assert cookie is not None
         self.leads_to = {c: other for c, other in self.leads_to.items() if other is not kept}
         self.given[cookie] = self.leads_to[cookie] = kept

@@ -1,9 +1,13 @@
 """Sessions of WebSockets: the cookie goes out with the accept, a revocation ends the socket."""
 
 import asyncio
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from cachemw.sessions.middleware import SessionMiddleware
+from tests.sessions.browser import Browser
 from tests.sessions.world import World, session_of
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +22,53 @@ async def test_a_socket_reads_and_writes_its_session() -> None:
         assert await socket.hear() == {"user_id": 7, "heard": 1}
     assert await session_of(browser) == {"user_id": 7, "heard": 1}
     assert world.kinds == ["login"]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_message_is_not_lost_on_an_app_that_stops_waiting(turns: int) -> None:
+    heard: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await ready.wait()
+        waiting = asyncio.create_task(receive())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        socket.say("first")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            heard.append(await waiting)
+        socket.say("second")
+        said.set()
+        heard.append(await receive())
+
+    ready, said = asyncio.Event(), asyncio.Event()
+    world = World()
+    browser = await world.logged_in(7)
+    around = SessionMiddleware(app, sessions=world.sessions)
+    async with Browser(around, cookie=browser.cookie).websocket("/") as socket:
+        ready.set()
+        await said.wait()
+    assert heard[0] == {"type": "websocket.receive", "text": '"first"'}
+
+
+async def test_what_the_app_has_closed_is_not_closed_again() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 1000})
+        await world.sessions.revoke_all(7)
+        await asyncio.sleep(0.1)  # ten checks
+
+    world = World(websocket_check="10ms")
+    browser = await world.logged_in(7)
+    around = SessionMiddleware(app, sessions=world.sessions)
+    async with Browser(around, cookie=browser.cookie).websocket("/") as socket:
+        assert (await socket.next())["code"] == 1000
+    assert socket.from_app.empty()
 
 
 async def test_a_session_can_begin_with_the_accept() -> None:

@@ -6,6 +6,7 @@ Each test of a fault is named after the hazard of an ordinary pooled client that
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 
 import pytest
@@ -326,3 +327,96 @@ async def test_a_closed_store_says_so(store: RedisStore) -> None:
     assert await outcome(store.delete((b"alice",))) == "closed"
     await store.open()
     assert await store.get(b"alice") == b"secret of alice"
+
+
+# --- load is no outage
+
+
+async def test_replies_that_are_late_while_others_arrive_are_no_outage(
+    proxy: FaultProxy, patient: RedisStore
+) -> None:
+    await patient.run(ECHO, (b"k",), ())
+    (node,) = patient._topology().known_nodes()
+    lane, loop = node.lane, asyncio.get_running_loop()
+    proxy.hold()
+    late = [patient.run(ECHO, (b"k",), (b"%d" % number,)) for number in range(10)]
+    await asyncio.sleep(0)  # they are on their way
+    lane._waiting = deque((job, loop.time()) for job, _ in lane._waiting)
+    lane._heard_at = loop.time()
+    lane._check_deadline(False)
+    assert [await outcome(call) for call in late] == ["overloaded"] * 10
+    assert not node.breaker.is_open
+    proxy.release()
+    assert await patient.run(ECHO, (b"k",), (b"next",)) == [b"next"]
+    assert node.is_idle
+    assert proxy.accepted == 1
+
+
+async def test_a_call_that_was_told_it_is_late_is_not_sent_again(
+    proxy: FaultProxy, patient: RedisStore
+) -> None:
+    await patient.get(b"alice")
+    (node,) = patient._topology().known_nodes()
+    loop = asyncio.get_running_loop()
+    await patient.ask("SCRIPT", "FLUSH")  # it will hear NOSCRIPT
+    proxy.hold()
+    late = patient.run(COUNT, (b"late",), ())
+    await asyncio.sleep(0)
+    node.lane._waiting = deque((job, loop.time()) for job, _ in node.lane._waiting)
+    node.lane._heard_at = loop.time()
+    node.lane._check_deadline(False)
+    assert await outcome(late) == "overloaded"
+    proxy.release()
+    await patient.get(b"alice")
+    assert await patient.run(COUNT, (b"late",), ()) == 1
+
+
+async def test_a_value_too_long_for_the_deadline_is_read_beside_from_then_on(
+    proxy: FaultProxy, store: RedisStore, opened: Opener
+) -> None:
+    large = bytes(1 << 20)
+    await opened(proxy.url).set(b"large", large, ttl=60_000)
+    proxy.change_next_reply(lambda reply: [reply[:1000]], to="MGET")
+    assert await outcome(store.get(b"large")) in ("timeout", "overloaded")
+    (node,) = store._topology().known_nodes()
+    assert node.beside.connects == 0
+    assert store._recall.any_large([store.prefix + b"large"])
+    await outcome(store.get(b"large"))
+    assert node.beside.connects == 1
+
+
+async def test_a_very_wide_read_goes_beside(patient: RedisStore) -> None:
+    keys = [b"%d" % number for number in range(2000)]
+    assert await patient.get_many(keys) == [None] * 2000
+    (node,) = patient._topology().known_nodes()
+    assert node.beside.connects == 1
+
+
+async def test_a_breaker_that_flaps_is_probed_for_once(patient: RedisStore) -> None:
+    (node,) = patient._topology().known_nodes()
+    lane = node.lane
+    lane._note_failures(5)
+    first = lane._probing
+    assert first is not None
+    node.breaker.succeeded()
+    lane._note_failures(5)
+    assert first.cancelled()
+    node.breaker.succeeded()
+
+
+async def test_what_is_not_written_yet_is_bounded(
+    patient: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachemw.stores.lane.MOST_UNSENT", 1000)
+    calls = [patient.set(b"k", bytes(600), ttl=60_000) for _ in range(3)]
+    assert [await outcome(call) for call in calls] == [None, None, "overloaded"]
+    await patient.set(b"k", bytes(600), ttl=60_000)
+
+
+async def test_who_waits_for_the_first_map_of_a_cluster_is_bounded(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachemw.stores.cluster.MOST_WAITING", 2)
+    store = opened("redis+cluster://127.0.0.1:1")
+    calls = [store.get_many((b"k",)) for _ in range(3)]
+    assert [await outcome(call) for call in calls] == ["connection", "connection", "overloaded"]

@@ -35,6 +35,10 @@ async def awake(near: NearStore) -> None:
     await until(near.is_awake)
 
 
+async def put(near: NearStore, value: bytes) -> None:
+    await near.set(KEY, value, ttl=60_000)
+
+
 @pytest.fixture
 async def near(server: Server) -> AsyncIterator[NearStore]:
     near = NearStore(opened(server.url))
@@ -202,3 +206,18 @@ async def test_every_node_of_a_cluster_reports(cluster: Cluster) -> None:
         assert await near.get(key) == b"new"
     await near.aclose()
     await other.aclose()
+
+
+def test_a_second_event_loop_does_without_memory(server: Server) -> None:
+    near = NearStore(opened(server.url))
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(awake(near))
+        watches = dict(near.watches)
+        second.run(put(near, b"1"))
+        for runner in (second, first, second):
+            assert runner.run(near.get(KEY)) == b"1"
+        assert near.watches == watches
+        second.run(near.aclose())
+        assert near.watches == watches
+        first.run(near.aclose())
+        assert not near.watches

@@ -1,4 +1,5 @@
--- Store an entry, if the lease of whoever made it still stands. 1: kept, 0: not, 2: too many variants.
+-- Store an entry, if the lease of whoever made it still stands. 1: kept, 0: not, a name: kept, and
+-- the variant of that name, which would have ended first, is no longer counted: its entry is to go.
 --
 -- Atomic because a purge of the URL, which forgets the leases, must not come between the look and
 -- the write. A variant goes up together with the signpost that leads to it, and is counted.
@@ -29,6 +30,7 @@ else
   redis.call('DEL', KEYS[4])
 end
 
+local dropped
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if type(redis.pcall('HLEN', KEYS[4])) == 'table' then
@@ -39,7 +41,17 @@ if redis.call('HEXISTS', KEYS[4], variant) == 0 and redis.call('HLEN', KEYS[4]) 
   for i = 1, #census, 2 do
     if tonumber(census[i + 1]) <= now then redis.call('HDEL', KEYS[4], census[i]) end
   end
-  if redis.call('HLEN', KEYS[4]) >= most then return 2 end
+  if redis.call('HLEN', KEYS[4]) >= most then
+    local first
+    census = redis.call('HGETALL', KEYS[4])
+    for i = 1, #census, 2 do
+      local name, ends = census[i], tonumber(census[i + 1])
+      if not first or ends < first or (ends == first and name < dropped) then
+        first, dropped = ends, name
+      end
+    end
+    redis.call('HDEL', KEYS[4], dropped)
+  end
 end
 redis.call('HSET', KEYS[4], variant, string.format('%.0f', now + ARGV[3]))
 if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[3]) then
@@ -51,4 +63,4 @@ redis.call('SET', KEYS[1], string.sub(new, 1, 11) .. generation .. string.sub(ne
            'PX', string.format('%.0f', lives))
 redis.call('SET', KEYS[3], string.sub(entry, 1, 11) .. generation .. string.sub(entry, 20),
            'PX', ARGV[3])
-return 1
+return dropped or 1

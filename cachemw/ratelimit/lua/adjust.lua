@@ -10,12 +10,13 @@
 
 local function numbers(key, shape)
   local value = redis.pcall('GET', key)
-  if type(value) == 'string' and #value <= 40 then
+  if type(value) == 'string' and #value <= 40 and not string.find(value, '^0%d') then
     local a, b = string.match(value, shape)
     return tonumber(a), tonumber(b)
   end
 end
 
+local MOST = 999999999999999 -- more would be no counter
 local changed = 0
 for i, key in ipairs(KEYS) do
   local kind, change = ARGV[4 * i - 3], tonumber(ARGV[4 * i - 2])
@@ -29,7 +30,7 @@ for i, key in ipairs(KEYS) do
     if not count or count >= 1e15 then count, left = 0, span end
     if left < 0 or left > span then left = span end
     local same = latest < 0 or left <= latest
-    local value = math.max(0, count + change)
+    local value = math.min(MOST, math.max(0, count + change))
     if same and value ~= count then
       redis.call('SET', key, string.format('%.0f', value), 'PX', math.max(1, left))
       changed = changed + 1
@@ -43,9 +44,9 @@ for i, key in ipairs(KEYS) do
     if left <= span then count, previous, left = 0, count, left + span end
     local now, before = count, previous
     if latest < 0 or left - span <= latest then
-      now = math.max(0, count + change)
+      now = math.min(MOST, math.max(0, count + change))
     else -- the charged window has become the previous one
-      before = math.max(0, previous + change)
+      before = math.min(MOST, math.max(0, previous + change))
     end
     if now ~= count or before ~= previous then
       redis.call('SET', key, string.format('%.0f %.0f', now, before), 'PX', math.max(1, left))

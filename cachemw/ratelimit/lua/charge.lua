@@ -14,7 +14,7 @@
 
 local function numbers(key, shape)
   local value = redis.pcall('GET', key)
-  if type(value) == 'string' and #value <= 40 then
+  if type(value) == 'string' and #value <= 40 and not string.find(value, '^0%d') then
     local a, b = string.match(value, shape)
     return tonumber(a), tonumber(b)
   end

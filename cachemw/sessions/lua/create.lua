@@ -18,7 +18,7 @@ if subject ~= '-' then
   local mine = {}
   for i = 1, #all, 2 do
     if string.sub(all[i], 1, #subject + 1) == subject .. ':' then
-      local seen, till = string.match(all[i + 1], '^(%d+) %d+ (%d+) ')
+      local seen, _, till = parts_of(all[i + 1])
       seen, till = tonumber(seen or 0), tonumber(till or 0)
       if till <= now or seen + idle <= now then
         redis.call('HDEL', KEYS[2], all[i])

@@ -10,21 +10,39 @@ local function digits(number) return string.format('%d', number) end
 
 local function entry_field() return subject .. ':' .. handle end
 
+-- A number of the width that a clock of ours writes: with more digits, somebody else wrote it.
+local function is_moment(text) return #text <= 14 end
+
+-- Seen, began, till, device: of an entry of our making, and nothing of any other.
+local function parts_of(found)
+  local seen, began, till, device = string.match(found, '^(%d+) (%d+) (%d+) (.*)$')
+  if seen and is_moment(seen) and is_moment(began) and is_moment(till) then
+    return seen, began, till, device
+  end
+end
+
 -- `under_way` is whether the request had found its session before: then it is followed to another
--- id, however it came there. A request that only now comes with an old id is led on for a grace.
+-- id, however it came there: 'moved' by a renewal, or 'rotated' for a change of privilege. A request
+-- that only now comes with an old id is led on for a grace, and only by a renewal.
 local function look(under_way)
   local found = redis.pcall('HMGET', KEYS[1], '@', '@next', '@was')
   if found.err then return 'unreadable' end
-  onward = found[2] or under_way and found[3] or nil
+  onward = found[2] or nil
   if onward then return 'moved' end
-  if found[3] then return 'unknown' end
+  if found[3] then
+    onward = under_way and found[3] or nil
+    return onward and 'rotated' or 'unknown'
+  end
   if not found[1] then
     if redis.call('EXISTS', KEYS[1]) == 1 then return 'unreadable' end
     return 'unknown'
   end
   created, deadline, login, renewed, subject, handle =
     string.match(found[1], '^1 (%d+) (%d+) (%d+) (%d+) ([%x-]+) (%x+)$')
-  if not created then return 'unreadable' end
+  if not created or not (is_moment(created) and is_moment(deadline) and is_moment(login)
+      and is_moment(renewed)) then
+    return 'unreadable'
+  end
   deadline = tonumber(deadline)
   if deadline <= now then
     redis.call('DEL', KEYS[1])
@@ -44,8 +62,11 @@ end
 -- Activity moves the idle limit, never the deadline.
 local function touch(key, idle)
   redis.call('PEXPIRE', key, math.min(idle, deadline - now))
-  local rest = entry and string.match(entry, '^%d+( %d+ %d+ .*)$')
-  if rest then redis.call('HSET', KEYS[2], entry_field(), digits(now) .. rest) end
+  if not entry then return end
+  local _, began, till, device = parts_of(entry)
+  if began then
+    redis.call('HSET', KEYS[2], entry_field(), table.concat({digits(now), began, till, device}, ' '))
+  end
 end
 
 -- An entry of the index, and the index itself, outlive the session.
@@ -69,6 +90,25 @@ local function conflict(at)
     if value ~= (ARGV[i + 1] == '1' and ARGV[i + 2]) then return ARGV[i], nil end
   end
   return nil, at + 1 + count * 3
+end
+
+-- How large the session would be with what `apply` is about to do, and nothing if that is allowed.
+-- Here, because what other requests saved meanwhile counts too. ARGV from `at`: as in `apply`;
+-- `most` bytes for all keys and values, where each value is `seal` bytes longer than it was.
+local function outgrown(at, most, seal)
+  local count = tonumber(ARGV[at])
+  if count == 0 then return nil end
+  local sizes = {}
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if field ~= '@' then
+      sizes[field] = #field + redis.call('HSTRLEN', KEYS[1], field) - seal
+    end
+  end
+  for i = at + 1, at + count * 2, 2 do sizes[ARGV[i]] = #ARGV[i] + #ARGV[i + 1] - seal end
+  for i = at + 1 + count * 2, #ARGV do sizes[ARGV[i]] = nil end
+  local total = 0
+  for _, size in pairs(sizes) do total = total + size end
+  return total > most and total or nil
 end
 
 -- ARGV from `at`: how many fields to set, two arguments for each; then fields to forget.

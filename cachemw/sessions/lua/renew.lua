@@ -3,11 +3,13 @@
 -- One step: a request with the old id finds the session before the move or the way after it, and
 -- two requests that both want to renew end up with one new id.
 -- ARGV: idle ms, how long the way is kept in ms, nonce, absolute ms for a new login or 0,
---       @next or @was, guards, sets, forgets
+--       @next or @was, most bytes, bytes of a seal, guards, sets, forgets
 local state = look(true)
 if state ~= 'live' then return {state, onward or ''} end
-local lost, at = conflict(6)
+local lost, at = conflict(8)
 if lost then return {'conflict', lost} end
+local large = outgrown(at, tonumber(ARGV[6]), tonumber(ARGV[7]))
+if large then return {'large', large} end
 apply(at)
 
 local absolute = tonumber(ARGV[4])
@@ -19,7 +21,7 @@ end
 write_meta(KEYS[1])
 redis.call('RENAME', KEYS[1], KEYS[3])
 if entry then
-  local began, device = string.match(entry, '^%d+ (%d+) %d+ (.*)$')
+  local _, began, _, device = parts_of(entry)
   enlist(KEYS[2], (began or created) .. ' ' .. digits(deadline) .. ' ' .. (device or ''))
   entry = nil
 end
