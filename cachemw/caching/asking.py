@@ -309,13 +309,13 @@ def acquiring(
                 variant = engine.shelf.variant(resource)
                 as_of = asyncio.get_running_loop().time()
                 leasing = engine.keeper.lease(resource, variant)
-                found: Found | None = None
                 try:
                     found = await engine.shelf.find(resource, afresh=True)
-                finally:
-                    lease = await leasing
-                    if found is None and lease is not None:
+                except BaseException:
+                    if (lease := await leasing) is not None:
                         await engine.keeper.give_back(resource, lease, variant)
+                    raise
+                lease = await leasing
                 entry = good(found)
                 if entry is not None:
                     if lease is not None:

@@ -139,7 +139,7 @@ def _demand_plain(value: object) -> None:
     waiting: list[Any] = [value]
     while waiting:
         each = waiting.pop()
-        kind: type[Any] = type(each)
+        kind: type[Any] = type(each)  # pyright: ignore[reportUnknownVariableType]
         if kind is dict:
             for key in each:
                 if type(key) is not str:

@@ -301,7 +301,7 @@ class Lane(asyncio.Protocol):
         if self._transport is None or not self._waiting:
             return False
         is_stuck = now - self._waiting[0][1] > PATIENCE * self._deadline
-        return now - self._heard_at < self._deadline and not is_stuck
+        return now - self._heard_at < self._deadline / 2 and not is_stuck
 
     def _fail_overdue(self, now: float) -> None:
         """Tell those who are late; their replies are still to come, and are dropped then."""

@@ -84,7 +84,7 @@ async def test_a_lost_reply_counts_once(redis_url: str, opened: Callable[[str], 
         for _ in range(2):
             proxy.drop_next_reply(to="EVALSHA")
             verdict = await rule.hit(ME)
-            assert (verdict.allowed, verdict.counted_by) == (True, "nobody")
+            assert verdict.allowed and verdict.counted_by != "store"
 
         assert (await direct.peek(ME)).remaining == 2
 
