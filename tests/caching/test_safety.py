@@ -149,7 +149,6 @@ async def test_the_spelling_of_the_host_is_nobodys_choice() -> None:
         ({"session": {"name": MARK}}, {}),
         ({"state": {"user": MARK}}, {"state": {}}),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("credentials", ["bypass", "strip"])
 async def test_what_outer_layers_found_out_about_one_client(
