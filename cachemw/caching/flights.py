@@ -47,7 +47,8 @@ class Flights:
 
     def start(self, fill: Fill, acquire: Acquire, *, is_shared: bool) -> asyncio.Task[None]:
         """Begin a fill on behalf of a request, which others may join while it runs."""
-        task = asyncio.get_running_loop().create_task(fill.run(acquire))
+        context = _context_of(fill)
+        task = asyncio.get_running_loop().create_task(fill.run(acquire), context=context)
         self._hold(task, fill, is_shared)
         task.add_done_callback(_retrieve)
         return task
@@ -82,9 +83,7 @@ class Flights:
                     self._fail(key)
                     logger.info("a refresh of %s brought nothing to keep", fill)
 
-        # In the context of the request that set it off, whose `scope["state"]` it has, too: what
-        # outer layers have found out, such as the language, must be that of the variant.
-        context = contextvars.copy_context()
+        context = _context_of(fill)
         loop = asyncio.get_running_loop()
         self._hold(loop.create_task(refresh(), context=context), fill, True)
 
@@ -130,6 +129,16 @@ class Flights:
             del by_fields[fields]
         if not by_fields:
             del self._fills[fill.resource.primary]
+
+
+def _context_of(fill: Fill) -> contextvars.Context:
+    """The context variables that a fill may see: those of the request that set it off, as what
+    outer layers have found out, such as a language, must be that of the variant. But where the
+    request's credentials are stripped, those layers may have found out who is asking.
+    """
+    if fill.resource.policy.credentials == "strip":
+        return contextvars.Context()
+    return contextvars.copy_context()
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

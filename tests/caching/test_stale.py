@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
-from cachemw.caching.errand import ASKED_BY
 from cachemw.stores.memory import MemoryStore
 from cachemw.testing.clock import FakeClock
 from cachemw.testing.gate import Gate
@@ -86,10 +85,24 @@ async def test_a_refresh_is_nobodys_request() -> None:
     await cache.settle()
     asked = cache.origin.last
     assert [asked.header(name) for name in headers] == [None, None, None]
-    assert seen == ["alice's"]  # as for any fill
+    assert seen == [""]
     assert asked.scope["client"] != ("198.51.100.7", 4711)
     assert asked.scope["state"] == {"db": 1}
-    assert "alice" not in repr({**asked.scope, ASKED_BY: None})
+    assert "alice" not in repr(asked.scope)
+
+
+@pytest.mark.parametrize(("credentials", "expected"), [("strip", ""), ("bypass", "de")])
+async def test_context_variables_reach_a_fill_only_where_nobody_was_stripped(
+    credentials: str, expected: str
+) -> None:
+    cache = await stale_cache(credentials=credentials, **SWR)
+    seen: list[str] = []
+    cache.origin.answers(lambda scope: seen.append(secret.get()), START, "new", headers=FRESH)
+    secret.set("de")
+    for path in ("/", "/cold"):
+        await cache.get(path)
+        await cache.settle()
+    assert set(seen) == {expected}
 
 
 @pytest.mark.parametrize(
