@@ -48,6 +48,7 @@ class Watch(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._reader: Any = None
         self._lost = asyncio.Event()
+        self._ended = False
         self._task = self._loop.create_task(self._keep_watch())
 
     @property
@@ -56,6 +57,7 @@ class Watch(asyncio.Protocol):
         return self._loop.time() - self._heard_at < SILENCE
 
     def end(self) -> None:
+        self._ended = True  # a cancellation alone may be lost in `wait_for`, on Python 3.11
         self._task.cancel()
 
     async def aclose(self) -> None:
@@ -64,7 +66,7 @@ class Watch(asyncio.Protocol):
 
     async def _keep_watch(self) -> None:
         try:
-            while True:
+            while not self._ended:
                 try:
                     await self._connect()
                     await self._pulse()
