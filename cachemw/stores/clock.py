@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cachemw.errors import StoreUnavailable
 from cachemw.scripts import Keyspace, Reply, Script, WrongType
 
 CLOCK_KEY = b"{clock}"
@@ -52,9 +53,11 @@ def time_args(seen: int) -> tuple[bytes, bytes]:
 
 
 def time_of(reply: Reply) -> int:
-    """The reading in a reply of `TIME`."""
-    if not isinstance(reply, bytes):
-        raise ValueError(f"no reading of a clock: {reply!r}")
+    """The reading in a reply of `TIME`; `StoreUnavailable` when it cannot be one."""
+    if not isinstance(reply, bytes) or not re.fullmatch(rb"[0-9]{1,16}", reply):
+        raise StoreUnavailable("desync", f"no reading of a clock: {reply!r}")
+    if int(reply) >= CREDIBLE:
+        raise StoreUnavailable("desync", f"no clock shows {int(reply)}")
     return int(reply)
 
 

@@ -15,7 +15,7 @@ from cachemw.errors import StoreUnavailable
 from cachemw.stores.breaker import Breaker
 from cachemw.stores.jobs import RESEND, Command, Raw, Read
 from cachemw.stores.lane import MOST_WAITING
-from cachemw.stores.nodes import CONNECT, Node
+from cachemw.stores.nodes import CONNECT, Node, patience
 from cachemw.stores.wire import Address, dialer
 
 SLOTS = 16384
@@ -91,6 +91,8 @@ class Cluster:
 
     def _reroute(self, job: Command[Any], refusal: str) -> bool:
         kind, _, rest = refusal.partition(" ")
+        if job.hops == 1:
+            job.bound(patience(job, self._deadline))
         match kind:
             case "MOVED":
                 slot, node = self._parse(rest)
@@ -104,7 +106,7 @@ class Cluster:
             case "TRYAGAIN" | "CLUSTERDOWN":
                 # Half of a script's keys are on the move, or an election is on. Not for long.
                 self._read_map_soon()
-                asyncio.get_running_loop().call_later(SETTLE, self.submit, job)
+                asyncio.get_running_loop().call_later(SETTLE, self._submit_again, job)
             case "READONLY":
                 self._read_map_soon()
                 return False
@@ -113,6 +115,10 @@ class Cluster:
                     return False
                 self.submit(job)
         return True
+
+    def _submit_again(self, job: Command[Any]) -> None:
+        if not job.is_late:
+            self.submit(job)
 
     def _scatter(self, job: Read) -> None:
         """Read key by key: while their slot moves, some are here already and some still there."""
@@ -153,13 +159,14 @@ class Cluster:
         elif len(self._homeless) >= MOST_WAITING:
             job.fail(StoreUnavailable("overloaded", "too many calls wait for the cluster's map"))
         else:
+            job.bound(patience(job, self._deadline))
             self._homeless.append(job)
 
     def _settle_homeless(self, failure: StoreUnavailable) -> None:
         homeless, self._homeless = self._homeless, []
         for job in homeless:
             if self._has_map and not self.is_closed:
-                self.submit(job)
+                self._submit_again(job)
             else:
                 job.fail(failure)
 

@@ -33,7 +33,7 @@ class Command(Generic[T]):
     """A command about `key` and a future for what it comes to."""
 
     callers = 1
-    __slots__ = ("command", "future", "hops", "is_large", "key", "reroute")
+    __slots__ = ("born", "command", "future", "hops", "is_large", "key", "reroute")
 
     def __init__(self, key: bytes, command: bytes, *, is_large: bool | None = None) -> None:
         self.key = key
@@ -41,7 +41,9 @@ class Command(Generic[T]):
         self.is_large = len(command) >= LARGE if is_large is None else is_large
         self.hops = 0
         self.reroute: Reroute | None = None
-        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.born = loop.time()
+        self.future: asyncio.Future[T] = loop.create_future()
 
     def accept(self, reply: Any) -> None:
         """Take the reply. When it raises `Desync`, nobody has been given anything of it."""
@@ -54,9 +56,14 @@ class Command(Generic[T]):
         """What the reply comes to, or `Desync`."""
         raise NotImplementedError
 
+    @property
+    def is_late(self) -> bool:
+        """Whether its waiter has heard that it failed: then it is not to be sent anywhere."""
+        return self.future.done() and not self.future.cancelled()
+
     def refused(self, text: str) -> None:
-        if self.future.done() and not self.future.cancelled():
-            return  # its waiter has heard that it was late: not to be sent on any more
+        if self.is_late:
+            return
         self.hops += 1
         is_sent_on = self.hops < HOPS and self.reroute is not None and self.reroute(self, text)
         if not is_sent_on:
@@ -70,6 +77,14 @@ class Command(Generic[T]):
         if not self.future.done():
             self.future.set_exception(error)
             self.future.exception()  # a verb nobody awaits any more is not worth a warning
+
+    def bound(self, deadline: float) -> None:
+        """Fail within the deadline, counted from the call, wherever this is sent on to. Each lane
+        it comes to has a deadline of its own; this one is the caller's."""
+        late = StoreUnavailable(
+            "timeout", f"sent on, and no answer within {deadline * 1000:.0f} ms"
+        )
+        asyncio.get_running_loop().call_at(self.born + deadline, self.fail, late)
 
     def note_long(self) -> None:
         """Only of a read is there something to learn from that."""

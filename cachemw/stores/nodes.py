@@ -17,6 +17,11 @@ CONNECT = 1.0  # seconds a connection may take; who waits for it leaves at the d
 BESIDE = 5  # deadlines that a large value may take
 
 
+def patience(job: Command[Any], deadline: float) -> float:
+    """How long a job may take, on the lane or beside it."""
+    return deadline * BESIDE if job.is_large else deadline
+
+
 class Node:
     """One server: its lanes and its breaker."""
 
@@ -24,6 +29,7 @@ class Node:
         self.name = name
         self.dial = dial
         self.breaker = breaker
+        self.deadline = deadline
         self.lane = Lane(dial, breaker, deadline=deadline, name=name)
         self.beside = Lane(dial, breaker, deadline=deadline * BESIDE, name=name)
 
@@ -113,6 +119,7 @@ class OneServer:
 
     def _reroute(self, job: Command[Any], refusal: str) -> bool:
         if refusal == RESEND:
+            job.bound(patience(job, self.node.deadline))
             self.node.submit(job)
             return True
         if refusal.startswith("READONLY"):  # it was a primary once; the address may lead elsewhere

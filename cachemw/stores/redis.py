@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from cachemw.durations import DurationLike, seconds
@@ -183,7 +184,8 @@ class RedisStore(Store):
 
     def _anchor(self, sent: float, reading: "asyncio.Future[Reply]") -> None:
         if not reading.cancelled() and reading.exception() is None:
-            self._clock.read(time_of(reading.result()), sent, time.monotonic())
+            with suppress(StoreUnavailable):  # whoever waits for this reading hears of it
+                self._clock.read(time_of(reading.result()), sent, time.monotonic())
 
     def _topology(self) -> Topology:
         loop = asyncio.get_running_loop()

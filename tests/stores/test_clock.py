@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachemw.errors import StoreUnavailable
+from cachemw.scripts import Reply
 from cachemw.stores.clock import (
     CLOCK_KEY,
     CREDIBLE,
@@ -88,6 +90,14 @@ def test_it_wants_a_reading_when_it_has_none_or_an_old_one_and_nobody_is_asking(
 
 
 # --- one clock for all
+
+
+@pytest.mark.parametrize(
+    "reply", [b"", b"x", b"-1", b"1.5", b"1" * 17, b"%d" % CREDIBLE, 5, None, [b"1"]]
+)
+def test_what_is_no_reading_is_an_outage(reply: Reply) -> None:
+    with pytest.raises(StoreUnavailable, match="desync"):
+        time_of(reply)
 
 
 async def test_when_the_clock_is_set_back_time_goes_on() -> None:

@@ -420,3 +420,19 @@ async def test_who_waits_for_the_first_map_of_a_cluster_is_bounded(
     store = opened("redis+cluster://127.0.0.1:1")
     calls = [store.get_many((b"k",)) for _ in range(3)]
     assert [await outcome(call) for call in calls] == ["connection", "connection", "overloaded"]
+
+
+async def test_a_call_that_is_sent_on_keeps_the_deadline_of_its_caller(
+    proxy: FaultProxy, opened: Opener
+) -> None:
+    store = opened(proxy.url, deadline="200ms")
+    await store.ask("SCRIPT", "FLUSH")  # the script is refused first, and sent again with its text
+    proxy.delay(0.11)  # each answer is in time for its lane, both together are not for the caller
+    call = store.run(ECHO, (b"k",), (b"x",))
+    with pytest.raises(StoreUnavailable, match="sent on") as refusal:
+        await call
+    assert refusal.value.reason == "timeout"
+    (node,) = store._topology().known_nodes()
+    proxy.delay(0)
+    assert await opened(proxy.url).run(ECHO, (b"k",), (b"next",)) == [b"next"]
+    assert not node.breaker.is_open
