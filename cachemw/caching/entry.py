@@ -36,6 +36,7 @@ SOFT = 1  # flag: marked stale by a purge of its URL
 DEFLATED = 2  # flag: the body is compressed
 NO_GENERATION = bytes(8)
 WORTH_DEFLATING = 1024  # bytes; below, the time is better spent elsewhere
+NAMED = 200
 MOST_INFLATED = 64 * 1024 * 1024
 
 _ENTRY, _SIGNPOST, _REFUSAL = b"EVR"
@@ -63,6 +64,8 @@ class EntryHeader(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     """Whether the app can be asked about its ETag; ours means nothing to it."""
     has_own_lifetime: bool = True
     """Whether Cache-Control is the app's; ours is meant for clients, and says nothing to us."""
+    target: bytes = b""
+    """What was asked for, cut to `NAMED` bytes: for people who look at it, and nothing else."""
 
 
 @dataclass(frozen=True)

@@ -510,6 +510,7 @@ class Fill:
             tags=tags,
             took=(self._received - self.began_at) / 1e6,
             has_own_etag=has_own_etag,
+            target=self.resource.target,
         )
         entry = Entry(header, body)
         lease, self.lease = self.lease, None

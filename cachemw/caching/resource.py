@@ -22,6 +22,14 @@ class Resource:
     """The tags that every entry of it has: its route, its namespace, the policy's own."""
 
     @property
+    def target(self) -> bytes:
+        """What is asked for, in words: `/products/3?page=2`, or `POST /search`."""
+        request = self.request
+        query = b"?" + request.query if request.query else b""
+        method = b"" if request.method in ("GET", "HEAD") else request.method.encode() + b" "
+        return method + request.path + query
+
+    @property
     def record(self) -> bytes:
         return record_key(self.primary)
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from cachemw.caching.cache_control import TARGETS, CacheControl, effective, requested
 from cachemw.caching.credentials import credential_in, foreign_cookie_in, has_credentials
-from cachemw.caching.entry import Entry, EntryHeader
+from cachemw.caching.entry import NAMED, Entry, EntryHeader
 from cachemw.caching.freshness import (
     Lifetime,
     Source,
@@ -330,6 +330,7 @@ def entry_header(
     tags: tuple[bytes, ...],
     took: float,
     has_own_etag: bool,
+    target: bytes = b"",
 ) -> EntryHeader:
     """What is stored of a response that may be kept."""
     lifetime = keep.lifetime
@@ -348,6 +349,7 @@ def entry_header(
         took=took,
         has_own_etag=has_own_etag,
         has_own_lifetime=not keep.tells_clients,
+        target=target[:NAMED],
     )
 
 

@@ -31,6 +31,7 @@ HEADER = EntryHeader(
     took=0.25,
     has_own_etag=True,
     has_own_lifetime=False,
+    target=b"/x?page=2",
 )
 RECORDS: dict[str, tuple[Record, bool]] = {
     "entry": (Entry(HEADER, b"hello"), False),
@@ -46,6 +47,11 @@ RECORDS: dict[str, tuple[Record, bool]] = {
 def test_what_version_1_has_written_stays_readable(name: str) -> None:
     record, _ = RECORDS[name]
     assert unpack((GOLDEN / f"{name}.bin").read_bytes()) == record
+
+
+def test_an_entry_of_before_they_were_named_stays_readable() -> None:
+    nameless = msgspec.structs.replace(HEADER, target=b"")
+    assert unpack((GOLDEN / "nameless.bin").read_bytes()) == Entry(nameless, b"hello")
 
 
 @pytest.mark.parametrize("name", RECORDS)
