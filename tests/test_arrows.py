@@ -28,7 +28,8 @@ LAYERS = [
     ),
     # await, clock, tasks, randomness
     (
-        *("caching/middleware", "caching/fill", "caching/flow", "caching/asking"),
+        *("caching/middleware", "caching/fill", "caching/intake", "caching/tenure"),
+        *("caching/flow", "caching/asking"),
         *("caching/call", "caching/errand"),
         *(
             "caching/changes",

@@ -12,16 +12,18 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from cachemw.asgi import body_message, respond, start_message
 from cachemw.caching import status
 from cachemw.caching.call import RESULT, Call, with_status
 from cachemw.caching.entry import Entry
 from cachemw.caching.errand import errand, leave_traces, nobody
-from cachemw.caching.fill import Acquire, Broadcast, ClientSend, Direct, Fill, Instead, Outcome
+from cachemw.caching.fill import Acquire, Fill
 from cachemw.caching.flow import Broken, Reader
+from cachemw.caching.intake import ClientSend
 from cachemw.caching.keeper import Lease
+from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
 from cachemw.caching.reasons import Reason
 from cachemw.caching.replay import answer
 from cachemw.caching.rules import (
@@ -112,7 +114,7 @@ class Asking:
         """Wait for another request's answer. False when it is not for this one."""
         call = self.call
         async with self._waiting(fill) as (reader, leaving):
-            if not await fill.still_stands(call.resource.tags):
+            if not await fill.tenure.still_stands(call.resource.tags):
                 return False
             try:
                 outcome = await self._outcome(fill, leaving, most=call.policy.lease_wait)
@@ -152,10 +154,10 @@ class Asking:
             return reader.joined <= outcome.as_of
         else:
             tags = outcome.entry.header.tags
-            is_untold = fill.unkept is Reason.STORE_UNAVAILABLE
+            is_untold = fill.tenure.unkept is Reason.STORE_UNAVAILABLE
         told = [tag for tag in tags if tag not in resource.tags]
         try:
-            return not told or await fill.is_current(told)
+            return not told or await fill.tenure.is_current(told)
         except StoreUnavailable:
             return is_untold
 
@@ -232,11 +234,11 @@ class Asking:
         call.scope[RESULT] = "stale" if outcome.is_stale else "miss"
         await respond(call.send, *answer(call.request, entry, told, now))
 
-    async def _send_direct(self, fill: Fill, message: Message, reason: Reason) -> None:
+    async def _send_direct(self, made: Scope, message: Message, reason: Reason) -> None:
         """The client's `send` for a response that turns out to be its own."""
         call = self.call
         if message["type"] == "http.response.start":
-            leave_traces(fill.scope, call.scope)
+            leave_traces(made, call.scope)
             told = status.forwarded(self.why.forward, status=message["status"], detail=reason)
             message = {**message, "headers": with_status(message.get("headers", ()), told)}
             call.scope[RESULT] = "miss"

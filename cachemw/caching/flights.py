@@ -9,8 +9,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from cachemw.caching.fill import Acquire, Fill, Instead
+from cachemw.caching.fill import Acquire, Fill
 from cachemw.caching.keeper import Lease
+from cachemw.caching.outcomes import Instead
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 
@@ -77,9 +78,9 @@ class Flights:
                 self._fail(key)
                 logger.warning("a refresh failed; what is stored stays", exc_info=True)
             else:
-                if fill.was_kept:
+                if fill.tenure.was_kept:
                     self.refreshed += 1
-                elif fill.has_begun:
+                elif fill.tenure.has_begun:
                     self._fail(key)
                     logger.info("a refresh of %s brought nothing to keep", fill)
 
@@ -114,7 +115,8 @@ class Flights:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if is_shared:
-            fields, variant = fill.fields, fill.resource.variant(fill.fields)
+            fields = fill.tenure.fields
+            variant = fill.resource.variant(fields)
             by_fields = self._fills.setdefault(fill.resource.primary, {})
             by_fields.setdefault(fields, {}).setdefault(variant, []).append(fill)
             task.add_done_callback(lambda _: self._land(fill, fields, variant))

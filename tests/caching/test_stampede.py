@@ -252,9 +252,9 @@ async def test_the_lease_of_a_dead_worker_ends_by_itself() -> None:
 
 
 async def test_the_lease_of_a_slow_worker_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cachemw.caching import fill
+    from cachemw.caching import tenure
 
-    monkeypatch.setattr(fill, "RENEW_AFTER", 0.001)
+    monkeypatch.setattr(tenure, "RENEW_AFTER", 0.001)
     clock = FakeClock()
     store = MemoryStore(clock=clock)
     slow, gate = cached(store=store), Gate()

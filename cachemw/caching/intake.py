@@ -1,0 +1,305 @@
+"""The response of a fill, as it is taken in: judged when it begins, gathered while it flows, stored
+before its last chunk is passed on.
+
+So whoever has seen the end of it can read it from the cache. Only what is complete is stored. What
+must not be kept is not gathered: it is passed on to the one who asked first. Nothing here runs the
+app (`fill.py`) or knows of leases (`tenure.py`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import TypeAlias
+
+from starlette.types import Message, Scope
+
+from cachemw.asgi import response_head
+from cachemw.caching.entry import Entry
+from cachemw.caching.etags import etag_of, generate_etag
+from cachemw.caching.flow import Flow
+from cachemw.caching.freshness import ERROR_STATUSES
+from cachemw.caching.groups import group_tag, groups_of
+from cachemw.caching.marks import CONTEXT, Notes
+from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
+from cachemw.caching.reasons import Reason
+from cachemw.caching.rules import Keep, Refuse, Verdict, Wishes, confirm, entry_header, judge
+from cachemw.caching.shelf import all_tags
+from cachemw.caching.tenure import Tenure, settled
+from cachemw.caching.validation import to_freshen
+from cachemw.messages import RequestHead, ResponseHead, first_of
+
+logger = logging.getLogger("cachemw.cache")
+
+ETAG_PATIENCE = 0.005  # seconds that the head of a response with a length waits for its body
+SESSION_USED = "cachemw.session_used"
+
+_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+
+ClientSend: TypeAlias = Callable[[Scope, Message, Reason], Awaitable[None]]
+"""The `send` of who asked first, for a response that must not be kept: the scope that the app was
+given, a message of the response, and why."""
+
+
+class Intake:
+    """Takes one response from the app, and tells `outcome` what comes of it.
+
+    `validating` is the entry that the app has been asked about, `stand_in` whether it may be served
+    in place of an error.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        tenure: Tenure,
+        flow: Flow,
+        now: Callable[[], int],
+        *,
+        send: ClientSend | None,
+        validating: Entry | None,
+        stand_in: Callable[[], bool],
+    ) -> None:
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.send_first = send
+        """None when nobody asked, or has been served otherwise."""
+        self.turned_direct = asyncio.Event()
+        self.is_discarding = False
+        """Whether the rest of the response is for nobody."""
+        self.must_ask_again = False
+        self._scope, self._tenure, self._flow, self._now = scope, tenure, flow, now
+        self._resource, self._policy = tenure.resource, tenure.resource.policy
+        self._notes: Notes = scope[CONTEXT]
+        self._validating = validating
+        self._may_stand_in = stand_in
+        self._received = 0
+        self._head: ResponseHead | None = None
+        self._start: Message = {}
+        self._verdict: Verdict | None = None
+        self._app_has_etag = False
+        self._may_be_cut = False  # what was kept ended without a word of its length
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it has come."""
+        # How much of it a client gets whose own response it is, is between the app and him.
+        is_theirs = self.is_discarding or isinstance(self._verdict, Refuse)
+        return self._head is not None and (self._flow.ended or is_theirs)
+
+    def start_over(self) -> None:
+        """Take in another response, which is to be one on its own."""
+        self._validating = None
+        self.is_discarding = self.must_ask_again = False
+
+    def decide(self, outcome: Outcome) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        """The app has raised, or was ended."""
+        self._flow.break_off(error)
+        if self.outcome.done():
+            return
+        stale = self._validating
+        if isinstance(error, Exception) and stale is not None and self._may_stand_in():
+            logger.warning("serving stale in place of an error", exc_info=error)
+            self.decide(Instead(stale, Reason.STALE_IF_ERROR, is_stale=True))
+        elif isinstance(error, asyncio.CancelledError):
+            self.outcome.cancel()
+        else:
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # perhaps nobody is there to ask for it
+
+    async def take_back(self) -> None:
+        """Take back what was stored, if it may be cut: layers in between end a broken response as
+        if it were whole, and raise what broke it afterwards."""
+        if self._may_be_cut:
+            await self._tenure.take_back()
+
+    async def take(self, message: Message) -> None:
+        """A message of the response."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            await self._begin(message)
+        elif self.is_discarding:
+            return
+        elif not isinstance(self._verdict, Keep):
+            await self._pass_on(message)
+        elif kind == "http.response.body":
+            # A copy, unless it is bytes: the app may use its buffer again.
+            await self._gather(bytes(message.get("body", b"")), message.get("more_body", False))
+        elif not self.outcome.done():
+            # A body that does not come in chunks.
+            await self._turn_direct(Reason.STREAM)
+            await self._pass_on(message)
+
+    # --- it begins
+
+    async def _begin(self, message: Message) -> None:
+        self._received = self._now()
+        message = {**message, "headers": list(message.get("headers", ()))}
+        self._start = message
+        self._head = head = response_head(message)
+        self._app_has_etag = etag_of(head.headers) is not None
+        stale = self._validating
+        if stale is not None and head.status == 304:
+            self.is_discarding = True
+            self.must_ask_again = not to_freshen([stale.header.headers], head.headers)
+            if not self.must_ask_again:
+                await self._confirm(stale, head)
+        elif stale is not None and head.status in ERROR_STATUSES and self._may_stand_in():
+            self.is_discarding = True
+            self.decide(Instead(stale, Reason.STALE_IF_ERROR, is_stale=True))
+        else:
+            self._verdict = verdict = self._judge(head)
+            if isinstance(verdict, Keep):
+                self._expect_body(verdict)
+            else:
+                await self._turn_direct(verdict.reason)
+
+    def _judge(self, head: ResponseHead) -> Verdict:
+        if self._start.get("trailers", False):
+            return Refuse(Reason.STREAM)
+        return judge(
+            self._request(),
+            head,
+            self._policy,
+            self._wishes(),
+            asked_at=self._tenure.began_at / 1e6,
+            received=self._received / 1e6,
+            lot=self._resource.lot,
+        )
+
+    def _request(self) -> RequestHead:
+        """The request as the app has seen it."""
+        return replace(self._resource.request, headers=tuple(self._scope["headers"]))
+
+    def _wishes(self) -> Wishes:
+        session = self._scope.get("session")
+        used_session = self._scope.get(SESSION_USED) or getattr(session, "accessed", False)
+        return Wishes(self._notes.ttl, self._notes.skip is not None, bool(used_session))
+
+    def _expect_body(self, keep: Keep) -> None:
+        """Tell those who wait, unless the whole body follows at once and gives the head an ETag.
+
+        An app that has it ready sends it before anything else can run, or, where layers hand it on
+        through queues, soon. One that streams is not waited for.
+        """
+        self._tenure.select_by(keep.fields)
+        loop = asyncio.get_running_loop()
+        if first_of(keep.headers, b"content-length") is None:
+            loop.call_soon(self._broadcast)
+        else:
+            loop.call_later(ETAG_PATIENCE, self._broadcast)
+
+    async def _turn_direct(self, reason: Reason) -> None:
+        """Leave the response to the one who asked first."""
+        assert self._head is not None
+        self._verdict = Refuse(reason)
+        # Begun before anything is sent, so that whoever comes now does not wait for this one. An
+        # error says nothing about the next response.
+        released = self._tenure.give_back(None if self._head.status >= 500 else reason)
+        self.decide(Direct(reason))
+        self.turned_direct.set()
+        await self._pass_on(self._start)
+        await settled(released)
+
+    async def _pass_on(self, message: Message) -> None:
+        reason = self._verdict.reason if isinstance(self._verdict, Refuse) else Reason.STREAM
+        if message["type"] in _BODIES:
+            self._flow.ended = not message.get("more_body", False)
+        if self.send_first is not None:
+            await self.send_first(self._scope, message, reason)
+
+    def _broadcast(self) -> None:
+        if not self.outcome.done() and isinstance(self._verdict, Keep) and self._head is not None:
+            keep, head, unkept = self._verdict, self._head, self._tenure.unkept
+            self.decide(Broadcast(head.status, head.headers, keep, self._tags(keep), unkept))
+
+    def _tags(self, keep: Keep) -> tuple[bytes, ...]:
+        request = self._resource.request
+        groups = [group_tag(request, group) for group in sorted(groups_of(keep.headers))]
+        return all_tags([self._resource.tags, self._notes.tags, groups])
+
+    # --- its body
+
+    async def _gather(self, chunk: bytes, more: bool) -> None:
+        flow = self._flow
+        if flow.is_gathering and flow.size + len(chunk) > self._policy.max_body:
+            self._tenure.unkept = Reason.TOO_LARGE
+            released = self._tenure.give_back(Reason.TOO_LARGE)
+            self._broadcast()
+            flow.let_pass()
+            await settled(released)
+        elif not more and flow.is_gathering:
+            body = flow.gathered + chunk if flow.size else chunk
+            self._add_etag(body)
+            await self._store(body)
+        self._broadcast()
+        await flow.write(chunk, more=more)
+
+    def _add_etag(self, body: bytes) -> None:
+        """Give the response an ETag, if the app gave none."""
+        assert isinstance(self._verdict, Keep)
+        assert self._head is not None
+        headers = self._verdict.headers
+        wanted = self._policy.etag and self._head.status == 200
+        if not wanted or first_of(headers, b"etag") is not None:
+            return
+        coding = first_of(headers, b"content-encoding") or b""
+        tag = b"etag", generate_etag(sha256(body).digest(), coding)
+        self._verdict = replace(self._verdict, headers=(*headers, tag))
+        self._head = replace(self._head, headers=(*self._head.headers, tag))
+
+    async def _store(self, body: bytes) -> None:
+        keep = self._verdict
+        if not isinstance(keep, Keep) or self._head is None:
+            return
+        stated = first_of(keep.headers, b"content-length")
+        if stated is not None and stated != b"%d" % len(body):
+            self._tenure.unkept = Reason.INCOMPLETE  # §3.3, whatever the app thinks
+            return
+        is_all_at_once = bool(body) and not self._flow.size
+        self._may_be_cut = stated is None and not is_all_at_once
+        tags = self._tags(keep)
+        entry = self._entry(keep, self._head.status, body, tags, self._app_has_etag)
+        await self._tenure.keep(entry, keep.usable)
+
+    def _entry(
+        self, keep: Keep, status: int, body: bytes, tags: tuple[bytes, ...], has_own_etag: bool
+    ) -> Entry:
+        header = entry_header(
+            keep,
+            status,
+            born=self._tenure.began_at,
+            received=self._received,
+            tags=tags,
+            took=(self._received - self._tenure.began_at) / 1e6,
+            has_own_etag=has_own_etag,
+            target=self._resource.target,
+        )
+        return Entry(header, body)
+
+    # --- it confirms an entry
+
+    async def _confirm(self, stale: Entry, head: ResponseHead) -> None:
+        """§4.3.4: a 304 freshens the entry that it speaks of."""
+        verdict = confirm(
+            self._request(),
+            stale,
+            head,
+            self._policy,
+            self._wishes(),
+            asked_at=self._tenure.began_at / 1e6,
+            received=self._received / 1e6,
+            lot=self._resource.lot,
+        )
+        if isinstance(verdict, Refuse):
+            self.decide(Instead(stale, Reason.NOT_MODIFIED))
+            return
+        self._tenure.select_by(verdict.fields)
+        tags = all_tags([stale.header.tags, self._tags(verdict)])
+        old = stale.header
+        entry = self._entry(verdict, old.status, stale.body, tags, old.has_own_etag)
+        await self._tenure.keep(entry, verdict.usable)
+        self.decide(Instead(entry, Reason.NOT_MODIFIED))

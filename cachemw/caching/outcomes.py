@@ -1,0 +1,61 @@
+"""What comes of a fill, as all who wait for it learn it.
+
+Broadcast   the response may be kept: its body is shared with everybody while it flows
+Direct      it may not: it goes to the one who asked first, and the others go their own way
+Instead     an entry is served in its place: another worker's, the confirmed one, or a stale one
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from cachemw.caching.cache_control import OUR_TARGET
+from cachemw.caching.entry import Entry
+from cachemw.caching.reasons import Reason
+from cachemw.caching.rules import Keep
+from cachemw.messages import Headers, ResponseHead
+
+_TOLD = frozenset({b"cache-control", b"expires"})
+_HIDDEN = _TOLD | {b"pragma", OUR_TARGET}
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """The response is shared by everybody who waits and may have it."""
+
+    status: int
+    headers: Headers
+    """As the app sent them, for whoever asked first."""
+    keep: Keep
+    tags: tuple[bytes, ...]
+    reason: Reason | None = None
+    """Why it is not being stored all the same."""
+
+    @property
+    def head(self) -> ResponseHead:
+        return ResponseHead(self.status, self.keep.headers)
+
+    def for_first(self) -> Headers:
+        """The app's own headers, with what clients are told about keeping the response."""
+        told = tuple(pair for pair in self.keep.headers if pair[0] in _TOLD)
+        return (*(pair for pair in self.headers if pair[0] not in _HIDDEN), *told)
+
+
+@dataclass(frozen=True)
+class Direct:
+    """The response goes to the one who asked first, as it is."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Instead:
+    """This entry is served."""
+
+    entry: Entry
+    detail: Reason | None
+    is_stale: bool = False
+    as_of: float = 0.0
+    """When, on the event loop's clock, it was looked for: it may have been purged since."""
+
+
+Outcome: TypeAlias = Broadcast | Direct | Instead
