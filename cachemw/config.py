@@ -31,8 +31,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from cachemw.caching.policy import PRESETS, CachePolicy, nearest
-from cachemw.errors import ConfigurationError
+from cachemw.caching.policy import PRESETS, CachePolicy
+from cachemw.errors import ConfigurationError, nearest
 
 Table: TypeAlias = dict[str, Any]
 

@@ -4,6 +4,9 @@ Every message says what happened, to which route, key or option, and what to do 
 Errors of other libraries are translated where they enter, in one place each.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class CachemwError(Exception):
     """The root of everything this package raises on purpose."""
@@ -29,3 +32,10 @@ class StoreUnavailable(CachemwError):
 
 class UnreadableEntry(CachemwError):
     """Stored bytes are not what this version writes. Always answered as a miss."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The fix for a misspelt name: the closest valid one, or all of them."""
+    known = list(names)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "choose among " + ", ".join(known)

@@ -8,8 +8,8 @@ the 304 that a client gets who has the answer already.
 from collections.abc import Callable
 from typing import Any
 
+from cachemw.caching.judging import POLICY_STATUSES
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.rules import POLICY_STATUSES
 from cachemw.ratelimit.openapi import Schema, operations
 from cachemw.routes import RouteTable
 

@@ -53,6 +53,22 @@ def test_session_options_are_documented(option: str) -> None:
     assert f"`{option}" in PAGES["sessions.md"]
 
 
+def rows_of_http() -> Iterator[tuple[str, list[str], list[str]]]:
+    """Of each section: the modules and the scenarios that are named for it."""
+    for line in PAGES["http.md"].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) == 5 and cells[2].startswith("`"):
+            yield cells[0], re.findall(r"`(\w+)`", cells[2]), re.findall(r"`(\w+)`", cells[3])
+
+
+@pytest.mark.parametrize(("section", "modules", "scenarios"), list(rows_of_http()))
+def test_sections_of_the_rfcs_name_what_there_is(
+    section: str, modules: list[str], scenarios: list[str]
+) -> None:
+    assert modules and all((ROOT / f"cachemw/caching/{name}.py").exists() for name in modules)
+    assert all((ROOT / f"tests/conformance/{name}.py").exists() for name in scenarios)
+
+
 @pytest.mark.parametrize(("where", "code"), list(blocks("python")))
 def test_python_blocks_can_be_read_and_import_what_exists(where: str, code: str) -> None:
     for node in ast.walk(ast.parse(code, where)):

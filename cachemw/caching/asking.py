@@ -22,6 +22,7 @@ from cachemw.caching.errand import errand, leave_traces, nobody
 from cachemw.caching.fill import Acquire, Fill
 from cachemw.caching.flow import Broken, Reader
 from cachemw.caching.intake import ClientSend
+from cachemw.caching.judging import questions_about
 from cachemw.caching.keeper import Lease
 from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
 from cachemw.caching.reasons import Reason
@@ -33,7 +34,6 @@ from cachemw.caching.rules import (
     Validate,
     decide,
     may_stand_in,
-    questions_about,
 )
 from cachemw.caching.validation import (
     Condition,

@@ -21,7 +21,8 @@ from cachemw.caching.credentials import (
 )
 from cachemw.caching.entry import Entry
 from cachemw.caching.keys import primary_key
-from cachemw.caching.policy import CachePolicy, IdentityValue
+from cachemw.caching.options import IdentityValue
+from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.replay import answer
 from cachemw.caching.resource import Resource

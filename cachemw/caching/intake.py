@@ -21,10 +21,10 @@ from cachemw.caching.etags import etag_of, generate_etag
 from cachemw.caching.flow import Flow
 from cachemw.caching.freshness import ERROR_STATUSES
 from cachemw.caching.groups import group_tag, groups_of
+from cachemw.caching.judging import Keep, Refuse, Verdict, Wishes, confirm, entry_header, judge
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
 from cachemw.caching.reasons import Reason
-from cachemw.caching.rules import Keep, Refuse, Verdict, Wishes, confirm, entry_header, judge
 from cachemw.caching.shelf import all_tags
 from cachemw.caching.tenure import Tenure, settled
 from cachemw.caching.validation import to_freshen

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from starlette.requests import HTTPConnection
 
-from cachemw.caching.policy import CachePolicy, PolicyOptions
+from cachemw.caching.options import PolicyOptions
+from cachemw.caching.policy import CachePolicy
 from cachemw.caching.tags import Tags, TagTemplate, tag_bytes
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError

@@ -7,10 +7,9 @@ from typing import Any, cast, get_type_hints
 
 import msgspec
 
-from cachemw.caching.policy import nearest
 from cachemw.caching.tags import Hole, TagInputs, TagTemplate
 from cachemw.caching.values import codec_of
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, nearest
 
 _encode = msgspec.msgpack.Encoder().encode
 

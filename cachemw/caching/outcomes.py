@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from cachemw.caching.cache_control import OUR_TARGET
 from cachemw.caching.entry import Entry
+from cachemw.caching.judging import Keep
 from cachemw.caching.reasons import Reason
-from cachemw.caching.rules import Keep
 from cachemw.messages import Headers, ResponseHead
 
 _TOLD = frozenset({b"cache-control", b"expires"})

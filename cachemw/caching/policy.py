@@ -5,15 +5,11 @@ stores. Every default is the safe one: the origin's own headers rule, requests w
 pass by, a browser keeps nothing that could not be taken back. Durations are seconds once inside.
 """
 
-import inspect
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, cast
+from typing import Annotated, Literal, Unpack, cast
 
 from pydantic import (
     AfterValidator,
@@ -25,169 +21,31 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from starlette.requests import HTTPConnection
 
+from cachemw.caching.options import (
+    CookieInput,
+    Credentials,
+    Guard,
+    HeaderInput,
+    Identity,
+    PolicyOptions,
+    Texts,
+    TtlRule,
+    VaryInput,
+    as_ahead,
+    as_async,
+    as_callable,
+    as_inputs,
+    as_methods,
+    as_statuses,
+    as_texts,
+    as_ttl,
+)
 from cachemw.caching.tags import Tags
-from cachemw.durations import Duration, DurationLike, seconds, words
-from cachemw.errors import ConfigurationError
+from cachemw.durations import Duration, seconds, words
+from cachemw.errors import ConfigurationError, nearest
 from cachemw.messages import ResponseHead
 from cachemw.sizes import size
-
-IdentityValue: TypeAlias = str | bytes | int | None
-Identity: TypeAlias = Callable[[HTTPConnection], IdentityValue | Awaitable[IdentityValue]]
-Guard: TypeAlias = Callable[[HTTPConnection], Awaitable[bool]]
-TtlRule: TypeAlias = Callable[[ResponseHead], DurationLike | None]
-Credentials: TypeAlias = Literal["bypass", "strip", "identity", "shared"]
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
-_METHODS = ("GET", "HEAD", "QUERY", "POST")
-_EARLY = 0.9  # of the lifetime: where `refresh_ahead=True` begins
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderInput:
-    """A request header that the key covers; `name` is lower case."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class CookieInput:
-    """One named cookie that the key covers; it alone does not count as a credential."""
-
-    name: str
-
-
-VaryInput: TypeAlias = HeaderInput | CookieInput | Identity
-
-
-def header(name: str) -> HeaderInput:
-    """For `vary_by`: one entry for each value of this request header."""
-    if not _TOKEN.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is no header name: write it like 'Accept-Language'")
-    if name.lower() in ("authorization", "cookie"):
-        raise ConfigurationError(
-            f"vary_by={name!r} would make an entry for each credential: "
-            "say credentials='identity', or name one cookie with cookie('theme')"
-        )
-    return HeaderInput(name.lower())
-
-
-def cookie(name: str) -> CookieInput:
-    """For `vary_by`: one entry for each value of this cookie."""
-    if not _TOKEN.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is no cookie name")
-    return CookieInput(name)
-
-
-class PolicyOptions(TypedDict, total=False):
-    """Every option of `CachePolicy`, as it may be written."""
-
-    ttl: DurationLike | TtlRule | None
-    force: bool
-    stale_while_revalidate: DurationLike | None
-    stale_if_error: DurationLike | None
-    jitter: float
-    browser_ttl: DurationLike | None
-    ttl_by_status: Mapping[int, DurationLike]
-    methods: Iterable[str]
-    query: Iterable[str] | None
-    ignore_query: Iterable[str]
-    vary_by: VaryInput | Iterable[str | VaryInput]
-    credentials: Credentials
-    identity: Identity | None
-    guard: Guard | None
-    tags: Iterable[str]
-    namespace: str | None
-    max_body: int | str
-    max_variants: int
-    coalesce: bool
-    lease_wait: DurationLike
-    refresh_ahead: bool | DurationLike | None
-    soft_timeout: DurationLike | None
-    timeout: DurationLike
-    etag: bool
-    compress: bool
-    obey_client: bool
-    near_cache: bool
-
-
-def _ttl(value: object) -> object:
-    return value if value is None or callable(value) else seconds(cast(DurationLike, value))
-
-
-def _ahead(value: object) -> float | timedelta | None:
-    """A share of the lifetime (0 to 1), or the time before its end as a timedelta."""
-    if value is None or value is False:
-        return None
-    if value is True:
-        return _EARLY
-    if isinstance(value, int | float) and 0 < value < 1:
-        return float(value)
-    return timedelta(seconds=seconds(cast(DurationLike, value)))
-
-
-def _texts(value: object) -> object:
-    """A lone string is a list of one: `tags="products"`."""
-    return (value,) if isinstance(value, str) else value
-
-
-def _inputs(value: object) -> tuple[VaryInput, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        value = (value,)
-    return tuple(dict.fromkeys(_input(one) for one in cast(Iterable[object], value)))
-
-
-def _input(value: object) -> VaryInput:
-    if isinstance(value, str):
-        # As files must write it: "Accept-Language", "cookie:theme".
-        name = value.removeprefix("cookie:")
-        return header(value) if name == value else cookie(name)
-    if isinstance(value, HeaderInput | CookieInput):
-        return value
-    if callable(value):
-        return cast(Identity, value)
-    raise ConfigurationError(
-        f"{value!r} is nothing to vary by: name a header ('Accept-Language'), "
-        "a cookie ('cookie:theme'), or give a function of the request"
-    )
-
-
-def _methods(value: frozenset[str]) -> frozenset[str]:
-    methods = frozenset(method.upper() for method in value)
-    unknown = sorted(methods.difference(_METHODS))
-    if unknown:
-        raise ConfigurationError(f"{unknown[0]} is not cacheable: choose among {_METHODS}")
-    return methods | {"HEAD"} if "GET" in methods else methods
-
-
-def _statuses(value: object) -> tuple[tuple[int, float], ...]:
-    if isinstance(value, tuple):  # as another policy holds them
-        value = dict(cast(tuple[tuple[int, float], ...], value))
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{value!r} must map statuses to durations: {{404: '10s'}}")
-    pairs: list[tuple[int, float]] = []
-    for status, span in cast(Mapping[object, DurationLike], value).items():
-        if not re.fullmatch(r"[2-5]\d\d", str(status)) or str(status) in ("206", "304"):
-            raise ConfigurationError(f"{status!r} is no status that can be kept on its own")
-        pairs.append((int(str(status)), seconds(span)))
-    return tuple(pairs)
-
-
-def _async(value: object) -> object:
-    call = getattr(value, "__call__", None)  # noqa: B004 - the method itself is wanted
-    if value is None or inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call):
-        return value
-    raise ConfigurationError(f"{value!r} must be an async function of the request giving a bool")
-
-
-def _callable(value: object) -> object:
-    if value is None or callable(value):
-        return value
-    raise ConfigurationError(f"{value!r} must be a function of the request")
-
-
-Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class CachePolicy(BaseModel):
@@ -196,7 +54,7 @@ class CachePolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     # How long
-    ttl: Annotated[float | TtlRule | None, PlainValidator(_ttl)] = None
+    ttl: Annotated[float | TtlRule | None, PlainValidator(as_ttl)] = None
     """Fresh for so long. None: as the origin's headers say. A function is asked per response."""
     force: bool = False
     """The policy's `ttl` wins over the origin's Cache-Control, `no-store` included."""
@@ -206,23 +64,23 @@ class CachePolicy(BaseModel):
     """Up to this share of the lifetime is taken off at random, so that entries part ways."""
     browser_ttl: Duration | None = None
     """What clients may keep without asking. None: nothing that only the policy made cacheable."""
-    ttl_by_status: Annotated[tuple[tuple[int, float], ...], PlainValidator(_statuses)] = ()
+    ttl_by_status: Annotated[tuple[tuple[int, float], ...], PlainValidator(as_statuses)] = ()
     """Written as a mapping, `{404: "10s"}`; statuses named here may be kept."""
 
     # What is one entry
-    methods: Annotated[frozenset[str], BeforeValidator(_texts), AfterValidator(_methods)] = (
+    methods: Annotated[frozenset[str], BeforeValidator(as_texts), AfterValidator(as_methods)] = (
         frozenset({"GET", "HEAD"})
     )
-    query: Annotated[tuple[str, ...] | None, BeforeValidator(_texts)] = None
+    query: Annotated[tuple[str, ...] | None, BeforeValidator(as_texts)] = None
     """The only parameters that count, by decoded name. None: all, whatever their order."""
     ignore_query: Texts = ()
     """Parameters that do not count, by decoded name; `utm_*` ignores a family."""
-    vary_by: Annotated[tuple[VaryInput, ...], PlainValidator(_inputs)] = ()
+    vary_by: Annotated[tuple[VaryInput, ...], PlainValidator(as_inputs)] = ()
     credentials: Credentials = "bypass"
     """What a request with Authorization or unnamed cookies gets."""
-    identity: Annotated[Identity | None, PlainValidator(_callable)] = None
+    identity: Annotated[Identity | None, PlainValidator(as_callable)] = None
     """Who is asking, for `credentials="identity"`. None: the credentials themselves, hashed."""
-    guard: Annotated[Guard | None, PlainValidator(_async)] = None
+    guard: Annotated[Guard | None, PlainValidator(as_async)] = None
     """Asked on every hit; what it turns down goes to the app, which says no in its own words."""
 
     # Under which names
@@ -238,7 +96,7 @@ class CachePolicy(BaseModel):
     coalesce: bool = True
     """One request fills while the others wait, up to `lease_wait`, over all workers."""
     lease_wait: Duration = 5.0
-    refresh_ahead: Annotated[float | timedelta | None, PlainValidator(_ahead)] = None
+    refresh_ahead: Annotated[float | timedelta | None, PlainValidator(as_ahead)] = None
     """Refresh before the end: at a share of the lifetime (0.8), or so long before ("30s")."""
     soft_timeout: Duration | None = None
     """When the app takes longer than this and a stale entry is at hand, it is served."""
@@ -397,13 +255,6 @@ PRESETS: Mapping[str, PolicyOptions] = MappingProxyType(
         "realtime": PolicyOptions(ttl="1m", stale_while_revalidate="30s", stale_if_error="5m"),
     }
 )
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The fix for a misspelt name: the closest valid one, or all of them."""
-    known = list(names)
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else "choose among " + ", ".join(known)
 
 
 def _name(one: VaryInput) -> str:

@@ -18,7 +18,7 @@ import hiredis
 from cachemw.errors import StoreUnavailable
 from cachemw.scripts import Reply, Script
 from cachemw.stores.base import lifetime, unseal
-from cachemw.stores.lane import Desync, packed
+from cachemw.stores.cargo import Desync, packed
 
 T = TypeVar("T")
 LARGE = 128 * 1024  # commands and values of this size or more travel beside the lane

@@ -19,13 +19,14 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.breaker import Breaker
+from cachemw.stores.cargo import CommonRead, Desync, Job, Ping, ReadJob
 from cachemw.stores.wire import Dial, adopt, release
 
 logger = logging.getLogger("cachemw.store")
@@ -35,44 +36,6 @@ LATE = 0.02  # seconds; a timer this late tells of a blocked loop, not of a slow
 MOST_WAITING = 4_000  # jobs; about what a server does within the usual deadline
 PATIENCE = 4  # deadlines for which the oldest reply may be overdue, while bytes arrive
 MOST_UNSENT = 64 * 1024 * 1024  # bytes that the server has not taken from us yet
-
-
-def packed(parts: Sequence[bytes | str | int]) -> bytes:
-    """A command as it goes over the wire."""
-    return cast(bytes, hiredis.pack_command(tuple(parts)))  # type: ignore[arg-type]
-
-
-class Desync(Exception):
-    """A reply that cannot be the answer to the job it would go to."""
-
-
-class Job(Protocol):
-    """A command on its way, and who waits for its reply."""
-
-    command: bytes  # packed, ready to be written
-    callers: int  # how many wait for it
-
-    def accept(self, reply: Any) -> None:
-        """Take the reply; raise `Desync` if it cannot be this job's."""
-        ...
-
-    def fail(self, error: StoreUnavailable) -> None:
-        """Hear that there will be no reply, or none in time."""
-        ...
-
-    def note_long(self) -> None:
-        """Hear that the reply had begun and was too long for the deadline."""
-        ...
-
-
-class ReadJob(Job, Protocol):
-    """A job that can be part of a common MGET."""
-
-    keys: Sequence[bytes]
-
-    def pack(self) -> Job:
-        """This job as a command of its own."""
-        ...
 
 
 class Lane(asyncio.Protocol):
@@ -174,7 +137,7 @@ class Lane(asyncio.Protocol):
         turn, self._turn = self._turn, []
         reads, self._reads = self._reads, []
         if reads:
-            turn.append(reads[0].pack() if len(reads) == 1 else _CommonRead(reads))
+            turn.append(reads[0].pack() if len(reads) == 1 else CommonRead(reads))
         # The deadline counts from here: that the loop was blocked between the call and the write
         # says nothing about the server. Waiting for a connection is part of it.
         now = self._loop.time()
@@ -247,7 +210,7 @@ class Lane(asyncio.Protocol):
             self.connects += 1
             # A handshake without credentials hears nothing from the server: only a PONG shows life.
             due = self._queue[0][1] if self._queue else self.connected_at + self._deadline
-            self._queue.appendleft((_Ping(), due))
+            self._queue.appendleft((Ping(), due))
             self._flush()
         finally:
             self._connecting = None
@@ -345,59 +308,3 @@ class Lane(asyncio.Protocol):
                 if self._probing is not None:  # of the time before
                     self._probing.cancel()
                 self._probing = self._loop.call_later(0, self._probe)
-
-
-class _Ping:
-    command: bytes = packed(("PING",))
-    callers: int = 0
-
-    def accept(self, reply: Any) -> None:
-        is_refused = isinstance(reply, hiredis.ReplyError)  # alive, though: LOADING, NOPERM, ...
-        if reply != b"PONG" and not is_refused:
-            raise Desync("something else than PONG")
-
-    def fail(self, error: StoreUnavailable) -> None:
-        pass
-
-    def note_long(self) -> None:
-        pass
-
-
-class _CommonRead:
-    """The reads of one turn as one MGET, each key once."""
-
-    __slots__ = ("_index", "_jobs", "callers", "command")
-
-    def __init__(self, jobs: list[ReadJob]) -> None:
-        self._jobs = jobs
-        self.callers = len(jobs)
-        self._index: dict[bytes, int] = {}
-        for job in jobs:
-            for key in job.keys:
-                self._index.setdefault(key, len(self._index))
-        self.command: bytes = packed(("MGET", *self._index))
-
-    def accept(self, reply: Any) -> None:
-        if isinstance(reply, hiredis.ReplyError):
-            for job in self._jobs:
-                job.accept(reply)
-            return
-        values = cast("list[object]", reply)
-        if not isinstance(reply, list) or len(values) != len(self._index):
-            raise Desync("an MGET of another length")
-        desync: Desync | None = None
-        for job in self._jobs:
-            try:
-                job.accept([values[self._index[key]] for key in job.keys])
-            except Desync as error:  # this one's trouble; the others' values prove themselves
-                desync = error
-        if desync is not None:
-            raise desync
-
-    def fail(self, error: StoreUnavailable) -> None:
-        for job in self._jobs:
-            job.fail(error)
-
-    def note_long(self) -> None:
-        for job in self._jobs:
-            job.note_long()

@@ -4,7 +4,6 @@ Everything an operator can get wrong about an address is caught here, at start-u
 name the option and the fix and never repeat a password.
 """
 
-import difflib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from cachemw.durations import seconds
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, nearest
 from cachemw.stores.wire import Address, plain_class
 
 DEFAULT_PORT = 6379
@@ -168,12 +167,6 @@ def from_client(client: Any) -> Target:
 
 def _address_of(pool: Any) -> Address:
     return Address(plain_class(pool.connection_class), dict(pool.connection_kwargs))
-
-
-def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """A hint at the known name that was probably meant."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 
 # scheme -> (kind, with TLS)

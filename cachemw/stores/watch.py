@@ -15,7 +15,7 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 
 from cachemw.errors import StoreUnavailable
-from cachemw.stores.lane import packed
+from cachemw.stores.cargo import packed
 from cachemw.stores.wire import Dial, adopt, release
 
 logger = logging.getLogger("cachemw.store")

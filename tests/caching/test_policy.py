@@ -7,15 +7,8 @@ from typing import Any, get_type_hints
 import pytest
 from starlette.requests import HTTPConnection
 
-from cachemw.caching.policy import (
-    PRESETS,
-    CachePolicy,
-    CookieInput,
-    HeaderInput,
-    PolicyOptions,
-    cookie,
-    header,
-)
+from cachemw.caching.options import CookieInput, HeaderInput, PolicyOptions, cookie, header
+from cachemw.caching.policy import PRESETS, CachePolicy
 from cachemw.errors import ConfigurationError
 from cachemw.messages import ResponseHead
 

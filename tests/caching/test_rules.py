@@ -9,28 +9,29 @@ import pytest
 from cachemw.caching.cache_control import NOTHING, CacheControl
 from cachemw.caching.entry import Entry, EntryHeader
 from cachemw.caching.freshness import Lifetime
+from cachemw.caching.judging import (
+    Keep,
+    Refuse,
+    Verdict,
+    Wishes,
+    confirm,
+    entry_header,
+    judge,
+    questions_about,
+    said_by_the_app,
+)
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.rules import (
     Found,
     Hit,
-    Keep,
     Miss,
     OnlyIfCached,
-    Refuse,
     StaleHit,
     Validate,
-    Verdict,
-    Wishes,
     admit,
-    can_be_asked_about,
-    confirm,
     decide,
-    entry_header,
-    judge,
     may_stand_in,
-    questions_about,
-    said_by_the_app,
 )
 from cachemw.caching.status import Forward
 from cachemw.messages import Headers, RequestHead, ResponseHead
@@ -510,9 +511,7 @@ def test_what_the_app_can_be_asked() -> None:
     assert questions_about(entry(tag, date)) == ((b"if-none-match", b'"a"'),)
     ours = entry(tag, date, has_own_etag=False)
     assert questions_about(ours) == ((b"if-modified-since", date[1].encode()),)
-    assert can_be_asked_about(ours)
     assert questions_about(entry(tag, has_own_etag=False)) == ()
-    assert not can_be_asked_about(entry(tag, has_own_etag=False))
 
 
 def test_what_the_app_has_said() -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from cachemw.caching.cache_control import effective, requested
 from cachemw.caching.entry import Entry
 from cachemw.caching.freshness import initial_age, lifetime_of
+from cachemw.caching.judging import Keep, entry_header
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
-from cachemw.caching.rules import Found, Hit, Keep, decide, entry_header
+from cachemw.caching.rules import Found, Hit, decide
 from cachemw.caching.storing import PER_REQUEST_STATUSES, may_store
 from cachemw.messages import Header, Headers, RequestHead, ResponseHead
 

@@ -93,7 +93,7 @@ def test_options_of_ours() -> None:
         ("localhost:6379", "unknown store scheme 'localhost'"),
         ("", "unknown store scheme ''"),
         ("redis://h?prefx=a", "unknown store option 'prefx': did you mean 'prefix'?"),
-        ("redis://h?zzz=a", "unknown store option 'zzz': known: client_name, "),
+        ("redis://h?zzz=a", "unknown store option 'zzz': choose among prefix, "),
         ("memory://?max_byte=1", "did you mean 'max_bytes'?"),
         ("memory://?max_bytes=lots", "store option max_bytes='lots': 'lots' is not a size"),
         ("memory://?max_entries=many", "store option max_entries='many'"),

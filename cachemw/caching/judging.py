@@ -1,0 +1,282 @@
+"""Every decision about whether a response may be kept, and as what, is made here.
+
+    judge    may the response that now begins be kept, and as what?
+    confirm  what does a 304 make of the entry that it speaks of?
+
+Nothing here awaits, reads a clock, draws a random number or knows the store: those come in as
+arguments, and what goes out is a verdict that the middleware carries out.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from cachemw.caching.cache_control import TARGETS, CacheControl, effective
+from cachemw.caching.entry import NAMED, Entry, EntryHeader
+from cachemw.caching.freshness import Lifetime, Source, initial_age, lifetime_of
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.reasons import Reason
+from cachemw.caching.storing import freshened, is_worth_storing, may_store, stored_headers
+from cachemw.caching.validation import conditional_headers
+from cachemw.caching.vary import selecting_fields
+from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, without
+
+POLICY_STATUSES = frozenset({200, 203, 204, 300, 301, 308})
+"""What a policy's plain `ttl` applies to; other statuses need `ttl_by_status` or the origin."""
+
+HANDLER_STATUSES = POLICY_STATUSES | {404, 410}
+"""What a handler's own `cache.ttl()` applies to: not to an error that was raised after it."""
+
+ORIGIN_STATUSES = frozenset({404, 405, 410, 414, 451})
+"""The errors that the origin's headers alone can have kept.
+
+Any other may be the answer to something in the request that no key covers, such as an oversized or
+malformed field, and a client that provokes it must not choose what the others get. So an app that
+puts `max-age` on whatever it sends does not have its errors kept, unless `ttl_by_status` names
+them.
+"""
+
+KEPT_FOR_VALIDATION = 3600.0
+"""How long a response is kept that may be used only after the app has confirmed it."""
+
+_LIFETIME_FIELDS = frozenset({b"cache-control", b"expires", *TARGETS})
+_ENDLESS_TYPES = (b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc")
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The response may be kept."""
+
+    headers: Headers
+    """What is stored of its head, and what everybody gets who did not ask for it first."""
+    lifetime: Lifetime
+    initial_age: float
+    fields: tuple[bytes, ...]
+    """The request fields that select it."""
+    tells_clients: bool = False
+    """Whether its Cache-Control is ours, for clients, and not the app's."""
+
+    @property
+    def usable(self) -> float:
+        """For how many seconds from now it can serve for anything."""
+        left = self.lifetime.usable - self.initial_age
+        return left if self.lifetime.usable > 0 else KEPT_FOR_VALIDATION
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The response must not be kept."""
+
+    reason: Reason
+
+
+Verdict: TypeAlias = Keep | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the handler itself said about its response."""
+
+    ttl: float | None = None
+    skipped: bool = False
+    used_session: bool = False
+
+
+def judge(
+    request: RequestHead,
+    response: ResponseHead,
+    policy: CachePolicy,
+    wishes: Wishes,
+    *,
+    asked_at: float,
+    received: float,
+    lot: float = 0.0,
+) -> Verdict:
+    """Whether a response may be kept. `lot`, in [0, 1), is this key's share of the jitter."""
+    if wishes.used_session:
+        return Refuse(Reason.SESSION)
+    if wishes.skipped:
+        return Refuse(Reason.SKIPPED)
+    if _never_ends(response.headers):
+        return Refuse(Reason.STREAM)
+    given = _given(response, policy, wishes)
+    cc = effective(response.headers)
+    if policy.force and given is not None:
+        cc = _overruled(cc)
+    reason = may_store(
+        request,
+        response,
+        cc,
+        explicit=given is not None,
+        shared_credentials=policy.credentials in ("identity", "shared"),
+        methods=policy.methods,
+    )
+    if reason is not None:
+        return Refuse(reason)
+    is_error = response.status >= 400 and response.status not in ORIGIN_STATUSES
+    if is_error and not _is_named(response, policy):
+        return Refuse(Reason.ERROR)
+    length = first_of(response.headers, b"content-length")
+    if length is not None and length.isdigit() and int(length) > policy.max_body:
+        return Refuse(Reason.TOO_LARGE)
+    lifetime = _lifetime(response, cc, policy, wishes, given, received)
+    lifetime = replace(lifetime, fresh=lifetime.fresh * (1 - policy.jitter * lot))
+    asks_for_validation = cc.no_cache or cc.max_age == 0
+    worthless = not is_worth_storing(response, lifetime)
+    if worthless or (lifetime.usable <= 0 and not asks_for_validation):
+        return Refuse(Reason.NO_LIFETIME)
+    own = stored_headers(response.headers, cc)
+    headers = _for_clients(own, policy)
+    age = initial_age(response.headers, asked=asked_at, received=received)
+    keep = Keep(headers, lifetime, age, selecting_fields(response.headers), headers is not own)
+    return keep if keep.usable > 0 else Refuse(Reason.NO_LIFETIME)
+
+
+def confirm(
+    request: RequestHead,
+    entry: Entry,
+    answer: ResponseHead,
+    policy: CachePolicy,
+    wishes: Wishes,
+    *,
+    asked_at: float,
+    received: float,
+    lot: float = 0.0,
+) -> Verdict:
+    """What becomes of an entry that the app has confirmed by a 304 (§4.3.4).
+
+    It is judged as if it came now, with the fields that the 304 brings. A 304 that says nothing
+    about a lifetime, and whose entry says nothing either, renews the one there was.
+    """
+    headers = freshened(said_by_the_app(entry), answer.headers, effective(answer.headers))
+    head = ResponseHead(entry.header.status, headers)
+    verdict = judge(request, head, policy, wishes, asked_at=asked_at, received=received, lot=lot)
+    age = initial_age(answer.headers, asked=asked_at, received=received)
+    if isinstance(verdict, Keep):
+        return replace(verdict, initial_age=age)
+    is_silent = not any(name in _LIFETIME_FIELDS for name, _ in answer.headers)
+    if verdict.reason not in (Reason.NO_LIFETIME, Reason.STATUS) or not is_silent:
+        return verdict
+    told = _for_clients(headers, policy)
+    keep = Keep(told, entry.lifetime, age, selecting_fields(headers), told is not headers)
+    return keep if keep.usable > 0 else verdict
+
+
+def entry_header(
+    keep: Keep,
+    status: int,
+    *,
+    born: int,
+    received: int,
+    tags: tuple[bytes, ...],
+    took: float,
+    has_own_etag: bool,
+    target: bytes = b"",
+) -> EntryHeader:
+    """What is stored of a response that may be kept."""
+    lifetime = keep.lifetime
+    return EntryHeader(
+        status=status,
+        headers=keep.headers,
+        born=born,
+        received=received,
+        initial_age=keep.initial_age,
+        fresh=lifetime.fresh,
+        stale_while_revalidate=lifetime.stale_while_revalidate,
+        stale_if_error=lifetime.stale_if_error,
+        may_be_stale=lifetime.may_be_stale,
+        immutable=lifetime.immutable,
+        tags=tags,
+        took=took,
+        has_own_etag=has_own_etag,
+        has_own_lifetime=not keep.tells_clients,
+        target=target[:NAMED],
+    )
+
+
+def _given(response: ResponseHead, policy: CachePolicy, wishes: Wishes) -> float | None:
+    """The lifetime that the handler or the policy gives, in this order."""
+    named = _is_named(response, policy)
+    if wishes.ttl is not None and (named or response.status in HANDLER_STATUSES):
+        return wishes.ttl
+    return policy.lifetime(response) if named or response.status in POLICY_STATUSES else None
+
+
+def _is_named(response: ResponseHead, policy: CachePolicy) -> bool:
+    return any(status == response.status for status, _ in policy.ttl_by_status)
+
+
+def _overruled(cc: CacheControl) -> CacheControl:
+    """What is left of the origin's words when the policy's win (`force`)."""
+    return replace(
+        cc,
+        no_store=False,
+        no_cache=False,
+        private=False,
+        must_revalidate=False,
+        proxy_revalidate=False,
+        s_maxage=None,
+        max_age=None,
+    )
+
+
+def _lifetime(
+    response: ResponseHead,
+    cc: CacheControl,
+    policy: CachePolicy,
+    wishes: Wishes,
+    given: float | None,
+    received: float,
+) -> Lifetime:
+    lifetime = lifetime_of(response, cc, received=received)
+    origin_said_nothing = lifetime.source in (Source.NONE, Source.HEURISTIC)
+    if given is not None and (policy.force or wishes.ttl is not None or origin_said_nothing):
+        lifetime = replace(lifetime, fresh=given)
+    # A window prolongs a lifetime. Where there is none, it makes none.
+    has_none = given is None and lifetime.source is Source.NONE
+    if has_none or not lifetime.may_be_stale:
+        return lifetime
+    later, errors = policy.stale_while_revalidate, policy.stale_if_error
+    if cc.stale_while_revalidate is None and later is not None:
+        lifetime = replace(lifetime, stale_while_revalidate=later)
+    if cc.stale_if_error is None and errors is not None:
+        lifetime = replace(lifetime, stale_if_error=errors)
+    return lifetime
+
+
+def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
+    """What clients are told about keeping a response: by the origin if it spoke, else by us.
+
+    A browser's copy cannot be purged. So where only the policy made the response cacheable, it is
+    told to ask each time, which costs a 304, or to keep it for `browser_ttl`.
+    """
+    names = {name for name, _ in headers}
+    origin_spoke = b"cache-control" in names or b"expires" in names
+    if origin_spoke and not policy.force:
+        return headers
+    private = b"private, " if policy.credentials in ("identity", "shared") else b""
+    ttl = policy.browser_ttl
+    told = private + (b"no-cache" if ttl is None else b"max-age=%d" % ttl)
+    plain = without(headers, frozenset({b"cache-control", b"expires", b"pragma"}))
+    return (*plain, (b"cache-control", told))
+
+
+def _never_ends(headers: Headers) -> bool:
+    kind = (first_of(headers, b"content-type") or b"").lower()
+    return kind.startswith(_ENDLESS_TYPES) or first_of(headers, b"incremental") == b"?1"
+
+
+def questions_about(entry: Entry) -> Headers:
+    """The fields that ask the app whether an entry is still good; none if it could not know.
+
+    An ETag that we have made means nothing to it.
+    """
+    headers = entry.header.headers
+    known = headers if entry.header.has_own_etag else without(headers, frozenset({b"etag"}))
+    return conditional_headers(known)
+
+
+def said_by_the_app(entry: Entry) -> Headers:
+    """The fields of an entry without what we have told clients about keeping it."""
+    headers = entry.header.headers
+    own = entry.header.has_own_lifetime
+    return headers if own else without(headers, frozenset({b"cache-control"}))

@@ -1,0 +1,106 @@
+"""What a lane carries: jobs, each with a command and somebody who waits for its reply.
+
+The two that a lane makes itself are here as well: the reads of one turn as one MGET, and the PING
+that shows whether a server lives. All others are `jobs.py`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import hiredis
+
+from cachemw.errors import StoreUnavailable
+
+
+def packed(parts: Sequence[bytes | str | int]) -> bytes:
+    """A command as it goes over the wire."""
+    return cast(bytes, hiredis.pack_command(tuple(parts)))  # type: ignore[arg-type]
+
+
+class Desync(Exception):
+    """A reply that cannot be the answer to the job it would go to."""
+
+
+class Job(Protocol):
+    """A command on its way, and who waits for its reply."""
+
+    command: bytes  # packed, ready to be written
+    callers: int  # how many wait for it
+
+    def accept(self, reply: Any) -> None:
+        """Take the reply; raise `Desync` if it cannot be this job's."""
+        ...
+
+    def fail(self, error: StoreUnavailable) -> None:
+        """Hear that there will be no reply, or none in time."""
+        ...
+
+    def note_long(self) -> None:
+        """Hear that the reply had begun and was too long for the deadline."""
+        ...
+
+
+class ReadJob(Job, Protocol):
+    """A job that can be part of a common MGET."""
+
+    keys: Sequence[bytes]
+
+    def pack(self) -> Job:
+        """This job as a command of its own."""
+        ...
+
+
+class Ping:
+    command: bytes = packed(("PING",))
+    callers: int = 0
+
+    def accept(self, reply: Any) -> None:
+        is_refused = isinstance(reply, hiredis.ReplyError)  # alive, though: LOADING, NOPERM, ...
+        if reply != b"PONG" and not is_refused:
+            raise Desync("something else than PONG")
+
+    def fail(self, error: StoreUnavailable) -> None:
+        pass
+
+    def note_long(self) -> None:
+        pass
+
+
+class CommonRead:
+    """The reads of one turn as one MGET, each key once."""
+
+    __slots__ = ("_index", "_jobs", "callers", "command")
+
+    def __init__(self, jobs: list[ReadJob]) -> None:
+        self._jobs = jobs
+        self.callers = len(jobs)
+        self._index: dict[bytes, int] = {}
+        for job in jobs:
+            for key in job.keys:
+                self._index.setdefault(key, len(self._index))
+        self.command: bytes = packed(("MGET", *self._index))
+
+    def accept(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            for job in self._jobs:
+                job.accept(reply)
+            return
+        values = cast("list[object]", reply)
+        if not isinstance(reply, list) or len(values) != len(self._index):
+            raise Desync("an MGET of another length")
+        desync: Desync | None = None
+        for job in self._jobs:
+            try:
+                job.accept([values[self._index[key]] for key in job.keys])
+            except Desync as error:  # this one's trouble; the others' values prove themselves
+                desync = error
+        if desync is not None:
+            raise desync
+
+    def fail(self, error: StoreUnavailable) -> None:
+        for job in self._jobs:
+            job.fail(error)
+
+    def note_long(self) -> None:
+        for job in self._jobs:
+            job.note_long()
