@@ -18,13 +18,13 @@ signpost forgets all variants. Bytes that are not exactly this are `UnreadableEn
 Times are microseconds on the fleet's clock, spans are seconds.
 """
 
-import zlib
 from dataclasses import dataclass
 from math import isfinite
 from typing import TypeAlias
 
 import msgspec
 
+from cachemw.caching.compression import Compression, compressed, decompressed
 from cachemw.caching.freshness import Lifetime, current_age
 from cachemw.caching.reasons import Reason
 from cachemw.errors import UnreadableEntry
@@ -32,12 +32,9 @@ from cachemw.messages import Headers, ResponseHead
 
 VERSION = 1
 FIXED = 15
-SOFT = 1  # flag: marked stale by a purge of its URL
-DEFLATED = 2  # flag: the body is compressed
+SOFT = 1  # flag: marked stale by a purge of its URL; others say how the body is compressed
 NO_GENERATION = bytes(8)
-WORTH_DEFLATING = 1024  # bytes; below, the time is better spent elsewhere
 NAMED = 200
-MOST_INFLATED = 64 * 1024 * 1024
 
 _ENTRY, _SIGNPOST, _REFUSAL = b"EVR"
 
@@ -123,15 +120,12 @@ _decode_fields = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
 _decode_reason = msgspec.msgpack.Decoder(str).decode
 
 
-def pack(record: Record, *, deflate: bool = False) -> bytes:
+def pack(record: Record, compress: Compression | None = None) -> bytes:
     """The bytes of a record."""
     match record:
         case Entry(header, body, is_soft, generation):
-            flags = SOFT if is_soft else 0
-            if deflate and WORTH_DEFLATING <= len(body) <= MOST_INFLATED:
-                smaller = zlib.compress(body, 1)
-                if len(smaller) < 0.8 * len(body):
-                    flags, body = flags | DEFLATED, smaller
+            flags, body = compressed(body, compress)
+            flags |= SOFT if is_soft else 0
             return _assembled(_ENTRY, flags, generation, _encode(header), body)
         case Signpost(fields, generation, softened):
             since = b"%d" % softened if softened else b""
@@ -151,14 +145,13 @@ def unpack(stored: bytes) -> Record:
     header, body = stored[FIXED:end], stored[end:]
     try:
         if kind == _ENTRY:
-            if flags & DEFLATED:
-                body = _inflated(body)
-            return Entry(_checked(_decode_entry(header)), body, bool(flags & SOFT), generation)
+            known = _checked(_decode_entry(header))
+            return Entry(known, decompressed(flags, body), bool(flags & SOFT), generation)
         if kind == _SIGNPOST:
             return Signpost(_decode_fields(header), generation, int(body[:20] or b"0"))
         if kind == _REFUSAL:
             return Refusal(Reason(_decode_reason(header)))
-    except (msgspec.MsgspecError, zlib.error, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnreadableEntry(str(error)) from error
     raise UnreadableEntry(f"no such kind of record: {kind}")
 
@@ -170,15 +163,6 @@ def _checked(header: EntryHeader) -> EntryHeader:
     if not are_finite or not 200 <= header.status <= 599:
         raise ValueError("a status or a span that no response has")
     return header
-
-
-def _inflated(body: bytes) -> bytes:
-    """The body, decompressed; a small one that wants to become huge is not ours."""
-    inflater = zlib.decompressobj()
-    result = inflater.decompress(body, MOST_INFLATED)
-    if not inflater.eof or inflater.unused_data:
-        raise UnreadableEntry("the compressed body is incomplete, or far too large")
-    return result
 
 
 def _assembled(kind: int, flags: int, generation: bytes, header: bytes, body: bytes) -> bytes:

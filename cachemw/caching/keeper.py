@@ -206,12 +206,12 @@ class Keeper:
         held = (lease.variant, lease.token, lives)
         variant = resource.variant(fields)
         if not variant:
-            packed = store.sealed(record, pack(entry, deflate=policy.compress))
+            packed = store.sealed(record, pack(entry, policy.compress))
             return store.run(KEEP, (record, resource.leases), (*held, packed))
         generation = secrets.token_bytes(8)
         signpost = store.sealed(record, pack(Signpost(fields, generation)))
         key = record_key(resource.primary, variant)
-        packed = store.sealed(key, pack(entry, deflate=policy.compress))
+        packed = store.sealed(key, pack(entry, policy.compress))
         args = (*held, signpost, variant, packed, b"%d" % policy.max_variants)
         return store.run(KEEP, (record, resource.leases, key, resource.census), args)
 

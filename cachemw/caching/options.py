@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeAlias, TypedDict, cast
 from pydantic import BeforeValidator
 from starlette.requests import HTTPConnection
 
+from cachemw.caching.compression import Compression, zstd
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError
 from cachemw.messages import ResponseHead
@@ -92,7 +93,7 @@ class PolicyOptions(TypedDict, total=False):
     soft_timeout: DurationLike | None
     timeout: DurationLike
     etag: bool
-    compress: bool
+    compress: bool | Compression | None
     obey_client: bool
     near_cache: bool
 
@@ -170,6 +171,20 @@ def as_callable(value: object) -> object:
     if value is None or callable(value):
         return value
     raise ConfigurationError(f"{value!r} must be a function of the request")
+
+
+def as_compression(value: object) -> Compression | None:
+    match value:
+        case None | False:
+            return None
+        case True | "zlib":
+            return "zlib"
+        case "zstd" if zstd() is not None:
+            return "zstd"
+        case "zstd":
+            raise ConfigurationError("'zstd' is not installed here: pip install 'cachemw[zstd]'")
+        case _:
+            raise ConfigurationError(f"{value!r} is no compression: choose 'zlib' or 'zstd'")
 
 
 Texts: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(as_texts)]

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from cachemw.caching.compression import Compression
 from cachemw.caching.options import (
     CookieInput,
     Credentials,
@@ -35,6 +36,7 @@ from cachemw.caching.options import (
     as_ahead,
     as_async,
     as_callable,
+    as_compression,
     as_inputs,
     as_methods,
     as_statuses,
@@ -103,8 +105,9 @@ class CachePolicy(BaseModel):
     timeout: Duration = 30.0
     """The deadline of a refresh in the background."""
     etag: bool = True
-    compress: bool = False
-    """Keep bodies compressed, which saves memory at the store and costs time on every hit."""
+    compress: Annotated[Compression | None, PlainValidator(as_compression)] = None
+    """Keep bodies compressed, which saves memory at the store and costs time on every hit. Written
+    as `"zlib"`, which is also what True means, or `"zstd"`."""
     obey_client: bool = False
     """Whether clients may ask for something fresher or newly made (`no-cache`, `max-age=0`, as
     browsers send on reload). The RFC leaves it to a gateway; off, reloads cost the app nothing."""
