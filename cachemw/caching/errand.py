@@ -22,7 +22,8 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.messages import Headers, RequestHead
 
 ASKED_BY = "cachemw.asked_by"
-"""The scope key under which the request stands that set a fill off: for limits, which count it."""
+"""The scope key under which the request stands that set a fill off: for limits, which count it.
+None in a refresh: nobody asks, and nobody is to be charged."""
 
 WHO = ("user", "auth", "session")
 TRACES = ("route", "endpoint", "path_params", "path_format", "router")
@@ -47,8 +48,7 @@ def errand(
         "query_string": canonical_query(request.query, policy),
         CONTEXT: Notes(),
     }
-    if not is_refresh:
-        made[ASKED_BY] = scope
+    made[ASKED_BY] = None if is_refresh else scope
     made["extensions"] = plain_extensions(made)
     if "state" in scope:
         state: dict[str, Any] = dict(scope["state"])

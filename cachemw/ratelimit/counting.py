@@ -18,6 +18,7 @@ from cachemw.ratelimit.limits import Limit
 from cachemw.ratelimit.window import Algorithm, Reading, has_room, rolled
 from cachemw.scripts import Keyspace, Reply, Script, WrongType
 
+ANY = b"any"
 _MOST = 10**15 - 1  # more would be no counter
 _FIXED = re.compile(rb"(0|[1-9]\d{0,14})")
 _SLIDING = re.compile(rb"(0|[1-9]\d{0,14}) (\d{1,15})")
@@ -53,12 +54,17 @@ class Bucket:
             args += (kind, b"%d" % limit.quota, b"%d" % limit.span, b"%d" % cost)
         return args
 
-    def adjust_args(self, change: int, latest: Sequence[int] | None = None) -> list[bytes]:
-        """The arguments of `ADJUST` that belong to `counter_keys`."""
+    def adjust_args(self, change: int, due: Sequence[int] | None = None) -> list[bytes]:
+        """The arguments of `ADJUST` that belong to `counter_keys`.
+
+        `due` is what the windows that are meant have left by now, in ms; by default the current
+        ones are meant.
+        """
         kind = self.algorithm.encode()
+        told = [ANY] * len(self.limits) if due is None else [b"%d" % left for left in due]
         args: list[bytes] = []
-        for limit, most in zip(self.limits, latest or [-1] * len(self.limits), strict=True):
-            args += (kind, b"%d" % change, b"%d" % limit.span, b"%d" % most)
+        for limit, left in zip(self.limits, told, strict=True):
+            args += (kind, b"%d" % change, b"%d" % limit.span, left)
         return args
 
 
@@ -113,17 +119,17 @@ def _charge(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
 def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     changed = 0
     for index, key in enumerate(keys):
-        kind, change, span, latest = _row(args, index)
+        kind, change, span = args[4 * index], int(args[4 * index + 1]), int(args[4 * index + 2])
         if kind == b"block":
             space.set(key, b"1", span)
             changed += 1
             continue
         reading = (_fixed if kind == b"fixed" else _sliding)(space, key, span)
-        in_charged_window = latest < 0 or reading.left <= latest
         count, previous = reading.count, reading.previous
-        if in_charged_window:
+        ago = _windows_ago(args[4 * index + 3], reading.left, span)
+        if ago == 0:
             count = min(_MOST, max(0, count + change))
-        elif kind == b"sliding":  # the charged window has become the previous one
+        elif ago == 1 and kind == b"sliding":
             previous = min(_MOST, max(0, previous + change))
         if (count, previous) == (reading.count, reading.previous):
             continue
@@ -133,6 +139,11 @@ def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
             space.set(key, b"%d %d" % (count, previous), max(1, reading.left + span))
         changed += 1
     return changed
+
+
+def _windows_ago(due: bytes, left: int, span: int) -> int:
+    """How many windows ago the charge was made, by what the current one has left."""
+    return 0 if due == ANY else max(0, (2 * (left - int(due)) + span) // (2 * span))
 
 
 def _row(args: Sequence[bytes], index: int) -> tuple[bytes, int, int, int]:

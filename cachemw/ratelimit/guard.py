@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit import refusal
+from cachemw.ratelimit.identity import is_nobodys
 from cachemw.ratelimit.ledger import LEDGER, Ledger
 from cachemw.ratelimit.limiter import decision_of
 from cachemw.ratelimit.refusal import RateLimited
@@ -47,6 +48,8 @@ async def enforce(
             "the app: call install(app, ...) or app.add_middleware(RateLimitMiddleware, store=...)"
         )
     rule.bind(ledger.limiter)
+    if is_nobodys(scope):
+        return Decision()
     place = f"{method_of(scope)} {route_of(scope)}"
     wish = await rule.demand(connection, place, injected)
     if wish is None:

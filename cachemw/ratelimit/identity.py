@@ -13,6 +13,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from cachemw.clientip import ForwardingHeader, TrustedProxies, client_address, parse_address
 from cachemw.errors import ConfigurationError
@@ -29,7 +30,12 @@ NO_SESSION_YET = (
 NOBODY = TrustedProxies()
 ASKED_BY = "cachemw.asked_by"
 """The scope key under which the cache leaves the request as it came, where an app makes a page for
-everybody and is not told who asks."""
+everybody and is not told who asks. None where nobody asks: an entry is refreshed ahead of time."""
+
+
+def is_nobodys(scope: Scope) -> bool:
+    """Whether this is an errand of the cache that no client is to be charged for."""
+    return scope.get(ASKED_BY, scope) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class ClientIP:
             trusted: TrustedProxies = connection.scope.get(PROXIES, NOBODY)
         else:
             trusted = TrustedProxies.parse(self.trusted_proxies)
-        asked = connection.scope.get(ASKED_BY, connection.scope)
+        asked = connection.scope.get(ASKED_BY) or connection.scope
         client = asked.get("client")
         peer: str | None = (client[0] or None) if client else None
         if trusted == NOBODY:
@@ -111,7 +117,7 @@ class HeaderValue:
         return f"header:{self.name}"
 
     def __call__(self, connection: HTTPConnection) -> str | None:
-        asked = connection.scope.get(ASKED_BY, connection.scope)
+        asked = connection.scope.get(ASKED_BY) or connection.scope
         # The first line is what frameworks read: a second one must not make another client of it.
         value = first_of(asked["headers"], self.name.encode("latin-1"))
         return value.strip().decode("latin-1") if value else None

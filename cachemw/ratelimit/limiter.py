@@ -5,8 +5,8 @@ rule is, and how a refusal is worded, is decided elsewhere.
 
 All demands of a request leave in one write. Those of one identity are one script: all or nothing.
 Those of different identities may live on different servers; where one of them refuses, what the
-others charged is given back. Nothing is ever sent again: a reply that got lost was counted once or
-not at all.
+others charged is given back, and rules that block are asked only after the others. Nothing is ever
+sent again: a reply that got lost was counted once or not at all.
 """
 
 import logging
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
-from cachemw.ratelimit.counting import ADJUST, CHARGE, Bucket, readings_of
+from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, readings_of
 from cachemw.ratelimit.recall import Recall
 from cachemw.ratelimit.verdicts import (
     CountedBy,
@@ -85,14 +85,18 @@ class Limiter:
             elapsed = int((now - since) * 1000)
             return self._noted([(older(verdict, elapsed), None) for verdict in verdicts])
 
-        groups = _groups(demands)
-        steps = [self._begin(self.store, group) for group in groups]
-        counted = [
-            each
-            for step, group in zip(steps, groups, strict=True)
-            for each in await self._finish(step, group)
-        ]
-        if all(verdict.allowed for verdict, _ in counted):
+        counted: list[Counted] = []
+        outage: StoreUnavailable | None = None
+        for stage in _stages(_groups(demands)):
+            for answer, group in zip(await self._ask(stage, outage), stage, strict=True):
+                if isinstance(answer, StoreUnavailable):
+                    outage = answer
+                    counted += [await self._without_store(each, outage) for each in group]
+                else:
+                    counted += self._counted(answer, group, self.store, "store")
+            if not all(verdict.allowed for verdict, _ in counted):
+                break
+        else:
             return self._noted(counted)
 
         corrections, untouched = self.give_back(counted)
@@ -125,13 +129,7 @@ class Limiter:
                 continue
             bucket = charge.demand.bucket
             passed = int((now - charge.at) * 1000)
-            # A later window of the same key has at least a whole span more left than this one
-            # can have by now; half a span of slack forgives any delay on the way.
-            latest = [
-                max(0, left - passed + limit.span // 2)
-                for left, limit in zip(charge.left, bucket.limits, strict=True)
-            ]
-            args = bucket.adjust_args(difference, latest)
+            args = bucket.adjust_args(difference, [left - passed for left in charge.left])
             begun.append(charge.store.run(ADJUST, bucket.counter_keys, args))
             corrected.append((returned(verdict, -difference), None))
         return begun, corrected
@@ -152,7 +150,7 @@ class Limiter:
     async def block(self, bucket: Bucket, duration: int) -> None:
         """Refuse every hit for `duration` ms. Raises `StoreUnavailable`."""
         self._recall.forget(bucket.block_key)
-        await self.store.run(ADJUST, [bucket.block_key], [b"block", b"0", b"%d" % duration, b"-1"])
+        await self.store.run(ADJUST, [bucket.block_key], [b"block", b"0", b"%d" % duration, ANY])
 
     async def reset(self, bucket: Bucket) -> None:
         """Begin anew: no block, no count. Raises `StoreUnavailable`."""
@@ -180,18 +178,25 @@ class Limiter:
             args += demand.bucket.charge_args(demand.cost, 0 if demand.shadow else demand.block)
         return store.run(CHARGE, keys, args)
 
-    async def _finish(self, step: Awaitable[Reply], group: Sequence[Demand]) -> list[Counted]:
-        try:
-            reply = await step
-        except StoreUnavailable as error:
-            return [await self._without_store(demand, error.reason) for demand in group]
-        return self._counted(reply, group, self.store, "store")
+    async def _ask(
+        self, stage: Sequence[Sequence[Demand]], outage: StoreUnavailable | None
+    ) -> list["Reply | StoreUnavailable"]:
+        """The store's answers to groups of demands. After an outage it is not asked again."""
+        if outage is not None:
+            return [outage] * len(stage)
+        answers: list[Reply | StoreUnavailable] = []
+        for step in [self._begin(self.store, group) for group in stage]:
+            try:
+                answers.append(await step)
+            except StoreUnavailable as error:
+                answers.append(error)
+        return answers
 
-    async def _without_store(self, demand: Demand, reason: str) -> Counted:
+    async def _without_store(self, demand: Demand, outage: StoreUnavailable) -> Counted:
         """The one place where an outage is answered."""
         verdict = Verdict(demand.label, "allowed", counted_by="nobody", shadow=demand.shadow)
         policy = demand.on_outage
-        if policy == "open" and reason == "overloaded":
+        if policy == "open" and outage.reason == "overloaded":
             policy = "local"  # the crowd is here and not at the store: a flood opens no door
         match policy:
             case "open":
@@ -254,6 +259,19 @@ def _groups(demands: Sequence[Demand]) -> list[list[Demand]]:
         key = (demand.bucket.tag, demand.bucket.name if demand.shadow else None)
         groups.setdefault(key, []).append(demand)
     return list(groups.values())
+
+
+def _stages(groups: list[list[Demand]]) -> Iterable[list[list[Demand]]]:
+    """Which groups are asked at once: all, but those that may block wait for the others.
+
+    What one client asks for too often is refused by its own limit, and given back to a bucket that
+    it shares with others. A block is not given back: it must not come of what was never let in.
+    """
+    if len(groups) == 1:
+        return [groups]
+    blocking = [group for group in groups if any(each.block and not each.shadow for each in group)]
+    harmless = [group for group in groups if group not in blocking]
+    return [stage for stage in (harmless, *([group] for group in blocking)) if stage]
 
 
 def _share(demand: Demand, workers: int) -> Bucket:

@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.clientip import TrustedProxies
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Headers, first_of, without
+from cachemw.messages import Header, Headers, first_of, without
+from cachemw.ratelimit.failures import FIELDS, dress_own_handler, has_own_handler
 from cachemw.ratelimit.guard import SERVED_BY, method_of
 from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limit_fields, up
-from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject
+from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
 from cachemw.ratelimit.ledger import LEDGER, RESULT, Ledger
 from cachemw.ratelimit.limiter import Limiter, decision_of
 from cachemw.ratelimit.marks import demand_distinct_names, rules_on
@@ -102,6 +103,8 @@ class RateLimitMiddleware:
 
     async def wishes(self, scope: Scope) -> list[Demand | Verdict]:
         """What the rules that match a connection want to charge."""
+        if is_nobodys(scope):
+            return []
         if is_preflight(scope) and cors_within(scope.get("app"), RateLimitMiddleware):
             return []
         path = get_route_path(scope)
@@ -178,23 +181,26 @@ class _Responder:
         if not self.has_started and message["type"] in _BEGINNINGS:
             self.has_started = True
             if self.is_outermost:
-                status = message.get("status") or _BEGINNINGS[message["type"]]
-                self._close_account(status, message)
+                self._dress(message)
         await self._send(message)
 
-    def _close_account(self, status: int, message: Message | None) -> None:
-        """The answer begins: settle what was tentative, and say where the client stands."""
-        headers: Headers = () if message is None else tuple(message.get("headers") or ())
+    def _dress(self, message: Message) -> None:
+        status = message.get("status") or _BEGINNINGS[message["type"]]
+        headers: Headers = tuple(message.get("headers") or ())
+        fields = self._settle(status, headers)
+        if fields and message["type"] != "websocket.close":
+            if first_of(headers, b"access-control-allow-origin") is not None:
+                fields.append((b"access-control-expose-headers", EXPOSED))
+            message["headers"] = [*without(headers, OURS | LEGACY), *fields]
+
+    def _settle(self, status: int, headers: Headers) -> list[Header]:
+        """The answer is known: settle what was tentative. The fields that say where all stands."""
         self.ledger.settle(Answered(status, headers, self.scope.get(RESULT)))
         standings = self.ledger.standings
-        if message is None or not standings or message["type"] == "websocket.close":
-            return
-        added = limit_fields(standings)
+        fields = limit_fields(standings)
         if self.owner.legacy_headers:
-            added += legacy_fields(standings, self.owner.limiter.store.now() // 1_000_000)
-        if first_of(headers, b"access-control-allow-origin") is not None:
-            added.append((b"access-control-expose-headers", EXPOSED))
-        message["headers"] = [*without(headers, OURS | LEGACY), *added]
+            fields += legacy_fields(standings, self.owner.limiter.store.now() // 1_000_000)
+        return fields
 
     async def _refuse(self, error: RateLimited) -> None:
         app = self.scope.get("app")
@@ -210,25 +216,24 @@ class _Responder:
         await dressed(self.scope, self.receive, self.send)
 
     async def _answer_failure(self, error: Exception) -> None:
-        """Send the 500 that Starlette would send, but through us, so that it has our fields.
+        """See to it that the 500 has our fields, where Starlette would send it past us.
 
-        Only where nobody else could want to answer: no foreign middleware is outside of us, and
-        the app has no handler of its own. Otherwise that answer goes out without the fields.
+        An app's own handler adds them itself. Otherwise we send what Starlette would send, unless
+        there is middleware outside of us that could want to answer.
         """
-        app = self.scope.get("app")
-        handlers = getattr(app, "exception_handlers", {})
-        is_ours = is_outermost(app, RateLimitMiddleware) and not (
-            500 in handlers or Exception in handlers
-        )
-        if self.scope["type"] == "http" and not self.has_started and is_ours:
+        app, scope = self.scope.get("app"), self.scope
+        if self.has_started or scope["type"] != "http":
+            return
+        if not has_own_handler(app) and is_outermost(app, RateLimitMiddleware):
 
             async def fail(scope: Scope, receive: Receive, send: Send) -> None:
                 raise error
 
             answer = ServerErrorMiddleware(fail, debug=getattr(app, "debug", False))
-            await answer(self.scope, self.receive, self.send)
-        if not self.has_started and self.is_outermost:
-            self._close_account(500, None)
+            await answer(scope, self.receive, self.send)
+        if self.is_outermost:
+            scope[FIELDS] = self._settle(500, ())
+            dress_own_handler(app)
 
     def _receive_for_app(self) -> Receive:
         if self.scope["type"] == "http" or not self.owner.messages.entries:

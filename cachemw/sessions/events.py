@@ -17,6 +17,7 @@ EventKind: TypeAlias = Literal[
     "revoked",  # a cookie came whose session had been revoked
     "revoke",  # somebody revoked sessions of a subject
     "unknown-id",  # a well-formed id that no session has: expired, ended, or guessed
+    "replaced",  # a cookie came whose session a login or a rotation had just replaced
     "malformed-id",  # a cookie that was never ours; the store was not asked
     "duplicate-cookie",  # our cookie came more than once; none of them was used
     "unreadable",  # a record of another format, a corrupt one, or one without our key

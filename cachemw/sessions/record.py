@@ -5,6 +5,7 @@
     =<key>    the key's value as JSON, or sealed by a cipher
     @next     instead of all that, for a moment: how the next id follows from this one
     @was      the same, when only requests that were under way already may follow
+    @gone     instead of all that, for a moment: a login began another session in this one's place
 
 `login` is 0 and `subject` is `-` while nobody is logged in. The scripts in `lua/` read and write
 `@` too and must agree with this file. The store's content is not trusted: what does not read back
@@ -26,6 +27,7 @@ from cachemw.sessions.errors import SessionTooLarge, UnstorableValue
 META = b"@"
 NEXT = b"@next"
 WAS = b"@was"
+GONE = b"@gone"
 NOBODY = b"-"
 _KEY = b"="
 _META = re.compile(rb"1" + rb" ([0-9]{1,14})" * 4 + rb" ([0-9a-f]+|-) ([0-9a-f]+)")

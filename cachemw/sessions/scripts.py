@@ -13,135 +13,18 @@ good session of a subject; a session whose entry is gone is refused, whoever rem
 
     <subject digest>:<handle>      <seen> <created> <deadline> <device>      times in ms
 
-The file `lua/look.lua` is the common beginning of those that work on one session; so is `_Look`.
+The file `lua/look.lua` is the common beginning of those that work on one session; so is `look.py`.
 """
 
-import re
-from collections.abc import Sequence
 from importlib.resources import files
-from typing import TypeAlias
 
 from cachemw.scripts import Keyspace, Reply, Script, Twin, WrongType
-from cachemw.sessions.record import META, NEXT, NOBODY, WAS
-
-_Keys: TypeAlias = Sequence[bytes]
-_META = re.compile(rb"1" + rb" ([0-9]{1,14})" * 4 + rb" ([0-9a-fA-F-]+) ([0-9a-fA-F]+)")
-ENTRY = re.compile(rb"([0-9]{1,14}) ([0-9]{1,14}) ([0-9]{1,14}) (.*)", re.DOTALL)
+from cachemw.sessions.look import ENTRY, Keys, Look, milliseconds
+from cachemw.sessions.record import GONE, META, NOBODY
 
 
-class _Look:
-    """Twin of `look.lua`: what state the session is in, and what was learned on the way."""
-
-    def __init__(self, db: Keyspace, keys: _Keys) -> None:
-        self.db = db
-        self.record, self.index = keys[0], keys[1]
-        self.now = _milliseconds(db)
-        self.onward = b""
-        self.created = self.login = self.renewed = b"0"
-        self.subject = NOBODY
-        self.handle = b""
-        self.deadline = 0
-        self.entry: bytes | None = None
-
-    def state(self, *, under_way: bool = True) -> bytes:
-        db = self.db
-        try:
-            fields = db.hgetall(self.record)
-        except WrongType:
-            return b"unreadable"
-        if NEXT in fields:
-            self.onward = fields[NEXT]
-            return b"moved"
-        if WAS in fields:
-            self.onward = fields[WAS] if under_way else b""
-            return b"rotated" if under_way else b"unknown"
-        if not fields:
-            return b"unknown"
-        meta = _META.fullmatch(fields.get(META, b""))
-        if meta is None:
-            return b"unreadable"
-        self.created, deadline, self.login, self.renewed, self.subject, self.handle = meta.groups()
-        self.deadline = int(deadline)
-        if self.deadline <= self.now:
-            db.delete(self.record)
-            return b"unknown"
-        if self.subject != NOBODY:
-            try:
-                self.entry = db.hget(self.index, self.entry_field)
-            except WrongType:
-                self.entry = None
-            if self.entry is None:
-                db.delete(self.record)
-                return b"revoked"
-        return b"live"
-
-    @property
-    def entry_field(self) -> bytes:
-        return self.subject + b":" + self.handle
-
-    def touch(self, key: bytes, idle: int) -> None:
-        self.db.expire(key, min(idle, self.deadline - self.now))
-        if self.entry is not None and (match := ENTRY.fullmatch(self.entry)):
-            self.db.hset(
-                self.index,
-                {self.entry_field: b" ".join((b"%d" % self.now, *match.groups()[1:]))},
-            )
-
-    def enlist(self, created: bytes, device: bytes) -> None:
-        value = b"%d %b %d %b" % (self.now, created, self.deadline, device)
-        left = self.db.ttl(self.index)
-        self.db.hset(self.index, {self.entry_field: value})
-        if left < self.deadline - self.now:
-            self.db.expire(self.index, self.deadline - self.now)
-
-    def meta(self) -> bytes:
-        return b" ".join(
-            (
-                b"1",
-                self.created,
-                b"%d" % self.deadline,
-                self.login,
-                self.renewed,
-                self.subject,
-                self.handle,
-            )
-        )
-
-    def conflict(self, args: _Keys) -> tuple[bytes | None, _Keys]:
-        """The first guarded field that is otherwise now, and the arguments after the guards."""
-        end = 1 + int(args[0]) * 3
-        for field, was_there, expected in zip(
-            args[1:end:3], args[2:end:3], args[3:end:3], strict=True
-        ):
-            if self.db.hget(self.record, field) != (expected if was_there == b"1" else None):
-                return field, ()
-        return None, args[end:]
-
-    def outgrown(self, args: _Keys, most: int, seal: int) -> int | None:
-        """How large the session would be with what `apply` is about to do, if that is too much."""
-        end = 1 + int(args[0]) * 2
-        if end == 1:
-            return None
-        kept = self.db.hgetall(self.record)
-        after = {**kept, **dict(zip(args[1:end:2], args[2:end:2], strict=True))}
-        total = sum(
-            len(field) + len(value) - seal
-            for field, value in after.items()
-            if field != META and field not in args[end:]
-        )
-        return total if total > most else None
-
-    def apply(self, args: _Keys) -> None:
-        end = 1 + int(args[0]) * 2
-        sets = dict(zip(args[1:end:2], args[2:end:2], strict=True))
-        if sets:
-            self.db.hset(self.record, sets)
-        if args[end:]:
-            self.db.hdel(self.record, args[end:])
-
-
-def _load(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
-    look = _Look(db, keys)
+def _load(db: Keyspace, keys: Keys, args: Keys) -> Reply:
+    look = Look(db, keys)
     state = look.state(under_way=False)
     if state != b"live":
         return [state, look.onward]
@@ -150,23 +33,20 @@ def _load(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     return [state, look.now, _flat(db.hgetall(keys[0]))]
 
 
-def _save(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
-    look = _Look(db, keys)
+def _save(db: Keyspace, keys: Keys, args: Keys) -> Reply:
+    look = Look(db, keys)
     state = look.state()
     if state != b"live":
         return [state, look.onward]
-    lost, rest = look.conflict(args[3:])
-    if lost is not None:
-        return [b"conflict", lost]
-    if large := look.outgrown(rest, int(args[1]), int(args[2])):
-        return [b"large", large]
-    look.apply(rest)
+    refused = look.difference(args[3:], int(args[1]), int(args[2]))
+    if refused is not None:
+        return refused
     look.touch(keys[0], int(args[0]))
     return [state, look.now]
 
 
-def _create(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
-    look = _Look(db, keys)
+def _create(db: Keyspace, keys: Keys, args: Keys) -> Reply:
+    look = Look(db, keys)
     idle, absolute, most = int(args[0]), int(args[1]), int(args[5])
     look.subject, look.handle = args[2], args[3]
     look.created = look.renewed = b"%d" % look.now
@@ -185,7 +65,7 @@ def _create(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     return [b"live", look.now, evicted]
 
 
-def _trimmed(db: Keyspace, look: _Look, idle: int) -> list[tuple[int, bytes]]:
+def _trimmed(db: Keyspace, look: Look, idle: int) -> list[tuple[int, bytes]]:
     """The subject's entries by last use, after those whose time is up were dropped."""
     good: list[tuple[int, bytes]] = []
     try:
@@ -204,17 +84,14 @@ def _trimmed(db: Keyspace, look: _Look, idle: int) -> list[tuple[int, bytes]]:
     return sorted(good)
 
 
-def _renew(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
-    look = _Look(db, keys)
+def _renew(db: Keyspace, keys: Keys, args: Keys) -> Reply:
+    look = Look(db, keys)
     state = look.state()
     if state != b"live":
         return [state, look.onward]
-    lost, rest = look.conflict(args[7:])
-    if lost is not None:
-        return [b"conflict", lost]
-    if large := look.outgrown(rest, int(args[5]), int(args[6])):
-        return [b"large", large]
-    look.apply(rest)
+    refused = look.difference(args[7:], int(args[5]), int(args[6]))
+    if refused is not None:
+        return refused
     idle, absolute = int(args[0]), int(args[3])
     look.renewed = b"%d" % look.now
     if absolute > 0:
@@ -234,22 +111,25 @@ def _renew(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     return [state, look.now, _flat(fields)]
 
 
-def _take(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
-    look = _Look(db, keys)
+def _take(db: Keyspace, keys: Keys, args: Keys) -> Reply:
+    look = Look(db, keys)
     state = look.state()
     if state != b"live":
         return [state, look.onward]
-    lost, _ = look.conflict(args)
+    lost, _ = look.conflict(args[1:])
     if lost is not None:
         return [b"conflict", lost]
     fields = db.hgetall(keys[0])
     db.delete(keys[0])
+    if int(args[0]) > 0:
+        db.hset(keys[0], {GONE: b"1"})
+        db.expire(keys[0], int(args[0]))
     if look.entry is not None:
         db.hdel(keys[1], (look.entry_field,))
     return [state, look.now, _flat(fields)]
 
 
-def _revoke(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
+def _revoke(db: Keyspace, keys: Keys, args: Keys) -> Reply:
     subject, wanted, keep = args
     try:
         fields = list(db.hgetall(keys[0]))
@@ -263,8 +143,8 @@ def _revoke(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
     return gone
 
 
-def _list(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
-    reply: list[Reply] = [_milliseconds(db)]
+def _list(db: Keyspace, keys: Keys, args: Keys) -> Reply:
+    reply: list[Reply] = [milliseconds(db)]
     try:
         entries = db.hgetall(keys[0])
     except WrongType:
@@ -273,10 +153,6 @@ def _list(db: Keyspace, keys: _Keys, args: _Keys) -> Reply:
         if field.startswith(args[0] + b":"):
             reply += [field.removeprefix(args[0] + b":"), value]
     return reply
-
-
-def _milliseconds(db: Keyspace) -> int:
-    return db.time() // 1000
 
 
 def _flat(fields: dict[bytes, bytes]) -> list[Reply]:

@@ -22,8 +22,9 @@ from cachemw.scripts import Reply
 from cachemw.sessions import ids
 from cachemw.sessions.encryption import AesGcm
 from cachemw.sessions.events import EventKind, SessionEvent
+from cachemw.sessions.look import ENTRY
 from cachemw.sessions.options import SessionOptions, Settings
-from cachemw.sessions.scripts import ENTRY, LIST, REVOKE
+from cachemw.sessions.scripts import LIST, REVOKE
 from cachemw.sessions.session import Session
 from cachemw.sessions.vault import Vault
 from cachemw.stores.base import Store, together

@@ -52,7 +52,7 @@ class Found:
 class Lost:
     """There is no such session."""
 
-    reason: Literal["unknown-id", "revoked", "unreadable"]
+    reason: Literal["unknown-id", "replaced", "revoked", "unreadable"]
 
 
 class Vault:
@@ -160,9 +160,10 @@ class Vault:
         gone = [part.decode() for part in evicted if isinstance(part, bytes)]
         return Found(session_id, record), gone
 
-    async def take(self, session_id: bytes, guards: Guards) -> Found | Lost:
-        """End a session, and have what it held."""
-        return self._found(await self._step(TAKE, session_id, tuple(_guard_arguments(guards))))
+    async def take(self, session_id: bytes, guards: Guards, *, followed: bool) -> Found | Lost:
+        """End a session, and have what it held. `followed` is whether another takes its place."""
+        sign = _milliseconds(self._settings.grace) if followed else b"0"
+        return self._found(await self._step(TAKE, session_id, (sign, *_guard_arguments(guards))))
 
     # --- within
 
@@ -194,6 +195,8 @@ class Vault:
                 return _Moved(nonce, outrun=True)
             case [b"unknown", *_]:
                 return Lost("unknown-id")
+            case [b"replaced", *_]:
+                return Lost("replaced")
             case [b"revoked", *_]:
                 return Lost("revoked")
             case [b"unreadable", *_]:

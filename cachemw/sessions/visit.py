@@ -45,6 +45,7 @@ class Visit:
         self._answered = False
         self._ended = False  # a cookie is to be removed
         self._lost = False  # the session ended behind our back
+        self._late = False  # it had just been replaced when this request came
         self._outrun = False  # it was rotated behind our back: its id is not for this client
         self._abandoned = False  # a conflict: what the app did is dropped, until it loads again
         self._failure: SessionUnavailable | ConflictError | None = None
@@ -137,6 +138,11 @@ class Visit:
             status=status,
             renew=None if self._answered else self._sessions.settings.renew,
         )
+        if self._late and isinstance(outcome, Create) and not outcome.login:
+            # The client has a newer cookie by now, or is about to get it: leave that alone.
+            if not self._answered:
+                self._note("refused-save", detail="replaced")
+            return
         possible = self._possible_now(outcome)
         if isinstance(possible, Nothing):
             return
@@ -187,6 +193,7 @@ class Visit:
             return
         if isinstance(found, Lost):
             self._sessions.note(found.reason)
+            self._late = found.reason == "replaced"
             return
         try:
             session = Session(found.record)
@@ -236,7 +243,9 @@ class Visit:
         """Two steps, as the new session may live in another slot. Between them there is none."""
         if not new.keeps:
             self.session.retain(new.changes.own)
-        taken = await self._sessions.vault.take(found.session_id, self._guards(new.changes))
+        taken = await self._sessions.vault.take(
+            found.session_id, self._guards(new.changes), followed=True
+        )
         if isinstance(taken, Lost) and new.subject is None:
             self._go_on_with(taken, {})
             return
@@ -260,7 +269,7 @@ class Visit:
     async def _end(self, found: Found, then: Create | None) -> None:
         if self.session.misfit is not None:
             self._note("unreadable", detail=self.session.misfit)
-        await self._sessions.vault.take(found.session_id, {})
+        await self._sessions.vault.take(found.session_id, {}, followed=then is not None)
         self._note("ended")
         self.found = None
         self._ended = True

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 import redis.asyncio
 
-from cachemw.ratelimit.counting import ADJUST, CHARGE, Bucket, readings_of
+from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, readings_of
 from cachemw.ratelimit.limits import Limit
 from cachemw.ratelimit.window import Algorithm
 from cachemw.scripts import Reply
@@ -84,8 +84,11 @@ async def test_lua_and_twin_tell_the_same_story(
             case "adjust":
                 bucket = random.choice(buckets)
                 change = random.choice([-3, -1, 1, 4])
-                latest = [random.choice([-1, limit.span // 2]) for limit in bucket.limits]
-                await on_both(ADJUST, bucket.counter_keys, bucket.adjust_args(change, latest))
+                age = random.choice([-0.93, -0.13, 0.137, 0.613, 1.171, 2.237])  # in windows
+                due = None
+                if random.random() < 0.7:
+                    due = [limit.span - round(limit.span * age) for limit in bucket.limits]
+                await on_both(ADJUST, bucket.counter_keys, bucket.adjust_args(change, due))
             case _:
                 await both_age(server, memory, clock, random.choice([60_000, 400_000, 2_000_000]))
 
@@ -195,12 +198,29 @@ async def test_a_refund_finds_its_own_window_or_none(server: Server) -> None:
     bucket = bucket_of(Limit(5, 60_000))
     await charge(server.store, bucket, cost=3)
 
-    # Charged to a window that had at most 20 s left by now: this one is a later one.
+    # Charged to a window that has 20 s left by now: this one is a later one.
     await server.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(-2, [20_000]))
     assert await server.client.get(bucket.counter_keys[0]) == b"3"
 
-    await server.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(-2, [90_000]))
+    await server.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(-2, [59_000]))
     assert await server.client.get(bucket.counter_keys[0]) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("ended", "counts"),
+    [(-50_000, b"5 7"), (10_000, b"7 5"), (70_000, b"7 7")],
+    ids=["this window", "the one before", "an older one"],
+)
+async def test_a_sliding_refund_is_taken_from_the_window_that_was_charged(
+    server: Server, ended: int, counts: bytes
+) -> None:
+    bucket = bucket_of(Limit(10, 60_000), algorithm="sliding")
+    key = bucket.counter_keys[0]
+    await server.client.set(key, b"7 7", px=60_000 + 50_000)
+
+    await server.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(-2, [-ended]))
+
+    assert await server.client.get(key) == counts
 
 
 async def test_every_command_leaves_only_keys_that_expire(
@@ -211,7 +231,7 @@ async def test_every_command_leaves_only_keys_that_expire(
     for cost in (1, 1, 5):
         await charge(server.store, bucket, cost, block=60_000)
     await server.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(2))
-    await server.store.run(ADJUST, [bucket.block_key], [b"block", b"0", b"5000", b"-1"])
+    await server.store.run(ADJUST, [bucket.block_key], [b"block", b"0", b"5000", ANY])
 
     keys = await server.client.keys("rl:*")
 

@@ -77,14 +77,15 @@ async def test_who_is_over_costs_the_server_nothing(
 
 async def test_a_lost_reply_counts_once(redis_url: str, opened: Callable[[str], Store]) -> None:
     async with FaultProxy(redis_url) as proxy:
-        rule = RateLimit("5/minute", name="api").bind(opened(proxy.url))
+        # Long enough that the greeting of a new connection is no sign of life at its end.
+        rule = RateLimit("5/minute", name="api").bind(opened(proxy.url + "?deadline=1s"))
         assert (await rule.hit(ME)).remaining == 4
         direct = RateLimit("5/minute", name="api").bind(opened(redis_url))
 
         for _ in range(2):
             proxy.drop_next_reply(to="EVALSHA")
             verdict = await rule.hit(ME)
-            assert verdict.allowed and verdict.counted_by != "store"
+            assert (verdict.allowed, verdict.counted_by) == (True, "nobody")
 
         assert (await direct.peek(ME)).remaining == 2
 
@@ -109,6 +110,37 @@ async def test_fifty_of_two_thousand_at_once(
 
 
 DEADLINE = "?deadline=5s"
+
+
+async def test_a_block_on_a_shared_bucket_is_not_for_one_client_to_trip(
+    redis_url: str, opened: Callable[[str], Store]
+) -> None:
+    """What a client's own limit refuses is given back to a shared one. A block would not be."""
+    rules = [
+        RateLimit("50/minute", name="all", by=lambda request: "everybody", block="10m"),
+        RateLimit("5/minute", name="mine"),
+    ]
+    app = app_with(Limiter(opened(redis_url + DEADLINE)), {"/x": rules})
+
+    flood = await asyncio.gather(*(Client(app, "198.51.100.6").get("/x") for _ in range(80)))
+
+    assert sorted(each.status_code for each in flood) == [200] * 5 + [429] * 75
+    assert (await Client(app, "198.51.100.9").get("/x")).status_code == 200
+
+
+async def test_a_block_on_a_shared_bucket_closes_it_when_everybody_together_breaks_it(
+    limiter: Limiter,
+) -> None:
+    rules = [
+        RateLimit("3/minute", name="mine"),
+        RateLimit("6/minute", name="all", by=lambda request: "everybody", block="10m"),
+    ]
+    app = app_with(limiter, {"/x": rules})
+    for number in range(3):
+        client = Client(app, f"198.51.100.{number}")
+        assert await client.statuses("/x", 3) == ([200] * 3 if number < 2 else [429] * 3)
+    refused = await Client(app, "198.51.100.9").get("/x")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "600")
 
 
 @pytest.mark.xdist_group("cluster")
@@ -210,6 +242,24 @@ async def test_in_the_shadow_an_outage_closes_nothing(store: Away) -> None:
     assert (await client.get("/x")).status_code == 200
 
 
+async def test_an_outage_is_met_once_by_a_request(store: Away) -> None:
+    """Rules that block wait for the others; with the store away there is nothing to wait for."""
+    asked = []
+
+    class Asked(Away):
+        async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+            asked.append(script)
+            raise StoreUnavailable("timeout")
+
+    rules = [
+        RateLimit("9/minute", name="mine"),
+        RateLimit("9/minute", name="all", by=lambda request: "everybody", block="10m"),
+    ]
+    client = Client(app_with(Limiter(Asked()), {"/x": rules}))
+    assert (await client.get("/x")).status_code == 200
+    assert len(asked) == 1
+
+
 async def test_a_frozen_server_costs_a_request_one_deadline(
     server: Server, opened: Callable[[str], Store]
 ) -> None:
@@ -288,6 +338,9 @@ class Overrun(MemoryStore):
 
 
 async def test_an_overload_is_no_open_door(clock: Clock) -> None:
-    rule = RateLimit("2/minute", on_outage="open")
-    client = Client(app_with(Limiter(Overrun(clock=clock), clock=clock), {"/x": rule}))
-    assert await client.statuses("/x", 4) == [200, 200, 429, 429]
+    """What passes beside the store's own window is one quota for all workers together."""
+    rule = RateLimit("6/minute", on_outage="open")
+    workers = [Limiter(Overrun(clock=clock), workers=3, clock=clock) for _ in range(3)]
+    clients = [Client(app_with(limiter, {"/x": rule})) for limiter in workers]
+    for client in clients:
+        assert await client.statuses("/x", 4) == [200, 200, 429, 429]

@@ -101,18 +101,30 @@ async def test_fields_survive_failures(limiter: Limiter, status: int) -> None:
     assert failed.headers["ratelimit"] == '"minute";r=2;t=60'
 
 
-async def test_the_apps_own_handler_answers_a_failure_once(limiter: Limiter) -> None:
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize("what", [500, Exception])
+async def test_the_apps_own_handler_answers_a_failure_once_and_with_fields(
+    limiter: Limiter, kind: str, what: "int | type[Exception]"
+) -> None:
     handled = []
 
-    async def on_error(request: Request, error: Exception) -> Response:
+    def sorry(request: Request, error: Exception) -> Response:
         handled.append(error)
-        return PlainTextResponse("sorry", 500)
+        return PlainTextResponse("sorry", 500, headers={"RateLimit": '"upstream";r=1'})
+
+    async def sorry_later(request: Request, error: Exception) -> Response:
+        return sorry(request, error)
 
     app = app_with(limiter, {"/x": RateLimit("3/minute")})
-    app.add_exception_handler(Exception, on_error)
-    failed = await Client(app).get("/x?status=500")
-    assert failed.text == "sorry"
-    assert len(handled) == 1
+    app.add_exception_handler(what, sorry if kind == "sync" else sorry_later)
+    client = Client(app)
+    for left in (2, 1):
+        failed = await client.get("/x?status=500")
+        assert failed.text == "sorry"
+        assert failed.headers.get_list("ratelimit") == [f'"minute";r={left};t=60']
+    assert len(handled) == 2
+    unlimited = await client.get("/elsewhere?status=500")
+    assert unlimited.headers.get_list("ratelimit") == ['"upstream";r=1']
 
 
 async def test_foreign_middleware_outside_keeps_its_say_about_failures(limiter: Limiter) -> None:

@@ -232,7 +232,49 @@ async def test_login_gives_a_new_id_and_kills_the_old_one() -> None:
     assert browser.cookie != before.cookie
     assert await session_of(browser) == {"cart": [1], "user_id": 7}
     assert await session_of(before) == {}
-    assert world.kinds == ["created", "login", "unknown-id"]
+    assert world.kinds == ["created", "login", "replaced"]
+
+
+@pytest.mark.parametrize("act", ["login", "another login", "destroy and login", "rotate"])
+async def test_what_comes_late_with_the_old_cookie_leaves_the_new_one_alone(act: str) -> None:
+    """Else its own anonymous cookie would log the browser out."""
+    world = World()
+    browser = world.browser()
+    await browser.post("/update", {"cart": [1], **({"user_id": 6} if act != "login" else {})})
+    late = browser.clone()
+    match act:
+        case "rotate":
+            await browser.post("/rotate")
+        case "destroy and login":
+            await browser.post("/logout", {"user_id": 7})
+        case _:
+            await browser.post("/update", {"user_id": 7})
+    world.events.clear()
+
+    answer = await late.post("/append", 2)
+
+    assert answer.set_cookie is None
+    assert world.kinds == ["replaced", "refused-save"]
+    assert (await late.post("/update", {"user_id": 8})).set_cookie is not None
+
+
+async def test_the_sign_of_a_login_stays_for_a_moment_only() -> None:
+    world = World(grace="30s")
+    browser = world.browser()
+    await browser.post("/update", {"cart": [1]})
+    late = browser.clone()
+    await browser.post("/update", {"user_id": 7})
+    world.clock.advance(31)
+    assert (await late.post("/update", {"cart": [2]})).set_cookie is not None
+
+
+async def test_after_a_logout_a_visitor_may_begin_again_at_once() -> None:
+    world = World()
+    browser = world.browser()
+    await browser.post("/update", {"user_id": 7})
+    late = browser.clone()
+    await browser.post("/logout", {})
+    assert (await late.post("/update", {"cart": [2]})).set_cookie is not None
 
 
 async def test_what_others_wrote_before_the_login_is_in_the_new_session() -> None:

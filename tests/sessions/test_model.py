@@ -58,6 +58,7 @@ class Running:
     cleared: bool = False
     rotated: bool = False
     rotations: int = 0  # of its session, when it came
+    late: bool = False  # its session had been replaced when it came
 
     @property
     def outrun(self) -> bool:
@@ -79,6 +80,7 @@ class Overlapping(RuleBasedStateMachine):
         self.runner = runner
         self.leads_to: dict[bytes, Kept] = {}
         self.given: dict[bytes, Kept] = {}  # every id there ever was, and whose it was
+        self.replaced: set[bytes] = set()  # ids in whose place another one came
         runner.run(self._forget_everything())
 
     async def _forget_everything(self) -> None:
@@ -101,6 +103,10 @@ class Overlapping(RuleBasedStateMachine):
         assert cookie not in self.given, "an id was given twice"
         self.given[cookie] = self.leads_to[cookie] = Kept(data)
         return cookie
+
+    def replace(self, kept: Kept) -> None:
+        """Another session, or another id, takes the place of this one."""
+        self.replaced |= {cookie for cookie, its in self.leads_to.items() if its is kept}
 
     # --- requests
 
@@ -136,7 +142,8 @@ class Overlapping(RuleBasedStateMachine):
         kept = self.living(cookie)
         seen = copy.deepcopy(kept.data) if kept else {}
         assert visit.session.contents() == seen, "a load that differs from the model"
-        return Running(visit, kept, seen, rotations=kept.rotations if kept else 0)
+        late = kept is None and cookie in self.replaced
+        return Running(visit, kept, seen, rotations=kept.rotations if kept else 0, late=late)
 
     @rule(request=running, key=KEYS, value=VALUES)
     def it_writes(self, request: Running, key: str, value: Any) -> None:
@@ -195,10 +202,13 @@ class Overlapping(RuleBasedStateMachine):
     ) -> bytes | None:
         kept, seen = request.kept, request.seen
         if kept is None:
-            return self.begin(now, cookie) if now and not failed else None
+            may_begin = now and not failed and not (request.late and "user_id" not in now)
+            return self.begin(now, cookie) if may_begin else None
         if request.destroyed or (request.cleared and not now):
-            kept.alive = False
             goes_on = bool(now) and not failed
+            if goes_on and kept.alive:
+                self.replace(kept)
+            kept.alive = False
             assert removed != goes_on
             return self.begin(now, cookie) if goes_on else None
         if failed:
@@ -211,6 +221,8 @@ class Overlapping(RuleBasedStateMachine):
             held = seen if request.outrun else kept.data
             data = {**held, **sets} if kept.alive and not (before and after) else own
             data = {key: value for key, value in data.items() if key not in dels or key in own}
+            if kept.alive:
+                self.replace(kept)
             was_alive, kept.alive = kept.alive, False
             if after is None and not was_alive:
                 return None
@@ -222,6 +234,7 @@ class Overlapping(RuleBasedStateMachine):
             return None
         kept.rotations += 1
         assert cookie is not None
+        self.replace(kept)
         self.leads_to = {c: other for c, other in self.leads_to.items() if other is not kept}
         self.given[cookie] = self.leads_to[cookie] = kept
         return cookie

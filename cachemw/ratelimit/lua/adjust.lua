@@ -1,11 +1,13 @@
 -- Counters are corrected after the fact: a refund, a penalty, a block.
 --
 -- Atomic because a refund must find the very window it was charged to: in the next one it would be
--- a gift. A window is told by its time to live, which only falls, and starts high in the next one.
+-- a gift. A window is told by its time to live, which only falls, and is a whole span higher in each
+-- window after it; half a span of slack forgives any delay on the way.
 --
 -- KEYS      counters, or blocks
 -- ARGV      four per key: 'fixed', 'sliding' or 'block'; what to add (may be negative); span in ms;
---                         the most ms that the charged window can have left, or -1 for any window
+--                         the ms that the charged window has left by now, below 0 when it is over,
+--                         or 'any': whichever window is the current one
 -- returns   how many keys were changed
 
 local function numbers(key, shape)
@@ -16,11 +18,19 @@ local function numbers(key, shape)
   end
 end
 
+-- How many windows ago the charge was made, by what the current one has left.
+local function windows_ago(due, left, span)
+  if due == 'any' then return 0 end
+  return math.max(0, math.floor((2 * (left - tonumber(due)) + span) / (2 * span)))
+end
+
 local MOST = 999999999999999 -- more would be no counter
+local function changed_by(count, change) return math.min(MOST, math.max(0, count + change)) end
+
 local changed = 0
 for i, key in ipairs(KEYS) do
   local kind, change = ARGV[4 * i - 3], tonumber(ARGV[4 * i - 2])
-  local span, latest = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
+  local span, due = tonumber(ARGV[4 * i - 1]), ARGV[4 * i]
   local left = redis.call('PTTL', key)
   if kind == 'block' then
     redis.call('SET', key, '1', 'PX', span)
@@ -29,9 +39,8 @@ for i, key in ipairs(KEYS) do
     local count = numbers(key, '^(%d+)$')
     if not count or count >= 1e15 then count, left = 0, span end
     if left < 0 or left > span then left = span end
-    local same = latest < 0 or left <= latest
-    local value = math.min(MOST, math.max(0, count + change))
-    if same and value ~= count then
+    local value = changed_by(count, change)
+    if windows_ago(due, left, span) == 0 and value ~= count then
       redis.call('SET', key, string.format('%.0f', value), 'PX', math.max(1, left))
       changed = changed + 1
     end
@@ -43,11 +52,9 @@ for i, key in ipairs(KEYS) do
     if left < 0 or left > 2 * span then left = 2 * span end
     if left <= span then count, previous, left = 0, count, left + span end
     local now, before = count, previous
-    if latest < 0 or left - span <= latest then
-      now = math.min(MOST, math.max(0, count + change))
-    else -- the charged window has become the previous one
-      before = math.min(MOST, math.max(0, previous + change))
-    end
+    local ago = windows_ago(due, left - span, span)
+    if ago == 0 then now = changed_by(count, change) end
+    if ago == 1 then before = changed_by(previous, change) end
     if now ~= count or before ~= previous then
       redis.call('SET', key, string.format('%.0f %.0f', now, before), 'PX', math.max(1, left))
       changed = changed + 1

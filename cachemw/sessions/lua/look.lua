@@ -23,16 +23,18 @@ end
 
 -- `under_way` is whether the request had found its session before: then it is followed to another
 -- id, however it came there: 'moved' by a renewal, or 'rotated' for a change of privilege. A request
--- that only now comes with an old id is led on for a grace, and only by a renewal.
+-- that only now comes with an old id is led on for a grace, and only by a renewal; otherwise it hears
+-- that its session was 'replaced', as all do after a login.
 local function look(under_way)
-  local found = redis.pcall('HMGET', KEYS[1], '@', '@next', '@was')
+  local found = redis.pcall('HMGET', KEYS[1], '@', '@next', '@was', '@gone')
   if found.err then return 'unreadable' end
   onward = found[2] or nil
   if onward then return 'moved' end
-  if found[3] then
-    onward = under_way and found[3] or nil
-    return onward and 'rotated' or 'unknown'
+  if found[3] and under_way then
+    onward = found[3]
+    return 'rotated'
   end
+  if found[3] or found[4] then return 'replaced' end
   if not found[1] then
     if redis.call('EXISTS', KEYS[1]) == 1 then return 'unreadable' end
     return 'unknown'
@@ -116,4 +118,14 @@ local function apply(at)
   local count = tonumber(ARGV[at])
   for i = at + 1, at + count * 2, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
   for i = at + 1 + count * 2, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+
+-- Write a difference: guards from `at`, then what `apply` takes. Nothing, or the reply that says why
+-- it was not written.
+local function difference(at, most, seal)
+  local lost, rest = conflict(at)
+  if lost then return {'conflict', lost} end
+  local large = outgrown(rest, tonumber(most), tonumber(seal))
+  if large then return {'large', large} end
+  apply(rest)
 end

@@ -6,11 +6,8 @@
 --       @next or @was, most bytes, bytes of a seal, guards, sets, forgets
 local state = look(true)
 if state ~= 'live' then return {state, onward or ''} end
-local lost, at = conflict(8)
-if lost then return {'conflict', lost} end
-local large = outgrown(at, tonumber(ARGV[6]), tonumber(ARGV[7]))
-if large then return {'large', large} end
-apply(at)
+local refused = difference(8, ARGV[6], ARGV[7])
+if refused then return refused end
 
 local absolute = tonumber(ARGV[4])
 renewed = digits(now)

@@ -3,10 +3,7 @@
 -- ARGV: idle ms, most bytes, bytes of a seal, guards, fields to set, fields to forget
 local state = look(true)
 if state ~= 'live' then return {state, onward or ''} end
-local lost, at = conflict(4)
-if lost then return {'conflict', lost} end
-local large = outgrown(at, tonumber(ARGV[2]), tonumber(ARGV[3]))
-if large then return {'large', large} end
-apply(at)
+local refused = difference(4, ARGV[2], ARGV[3])
+if refused then return refused end
 touch(KEYS[1], tonumber(ARGV[1]))
 return {state, now}
