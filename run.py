@@ -4,6 +4,7 @@
     python3 run.py test     the test suite, with coverage; takes pytest's arguments
     python3 run.py check    format, lint, types and the direction of imports
     python3 run.py bench    the benchmarks; takes their arguments
+    python3 run.py faults   what happens on bad days, and the table in docs/reliability.md anew
     python3 run.py docs     the documentation site, into ./site
     python3 run.py shell    a Python prompt with a store open, where `await` works
 
@@ -33,6 +34,7 @@ EXTRA_OF = {
     "test": "dev",
     "check": "dev",
     "bench": "dev",
+    "faults": "dev",
     "docs": "docs",
     "shell": "demo",
 }
@@ -60,6 +62,8 @@ def main(arguments):
         become("-m", "demo_app.shell", *rest)
     elif command == "bench":
         become("-m", "benchmarks", *rest)
+    elif command == "faults":
+        become("-m", "tests.faults", *rest)
     else:
         become("-m", "demo_app", *rest)
 
