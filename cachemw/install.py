@@ -29,6 +29,7 @@ from cachemw.sessions.options import SessionOptions
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores import Store, open_store
 from cachemw.stores.near import with_near
+from cachemw.telemetry.bulletin import Fleet, Publisher
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class CacheMW:
     cache: Cache
     limits: Limiter
     sessions: Sessions | None
+    publisher: Publisher
+    """Tells the other workers of this one."""
+
+    async def fleet(self) -> Fleet:
+        """What all workers have counted, and what happened last (docs/observability.md). It never
+        fails: while the store is away, it is this worker alone."""
+        return await self.publisher.fleet()
 
 
 def install(
@@ -88,6 +96,7 @@ def install(
         return matched.policy if matched else None
 
     data = Cache(opened, policies=policy_of, region=region)
+    publisher = Publisher(opened)
     app.add_middleware(
         CacheMiddleware,
         store=opened,
@@ -95,12 +104,13 @@ def install(
         default=default,
         data=data,
         region=region,
+        publisher=publisher,
     )
     document(app, RouteTable(Routes[CachePolicy].of(settings.cache, default), policy_on))
     app.add_middleware(
         RateLimitMiddleware, store=limiter, routes=table, trusted_proxies=trusted_proxies
     )
-    handle = CacheMW(opened, data, limiter, keeps_sessions)
+    handle = CacheMW(opened, data, limiter, keeps_sessions, publisher)
     app.state.cachemw = handle
     return handle
 

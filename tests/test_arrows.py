@@ -45,13 +45,14 @@ LAYERS = [
         *("ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),
         *("sessions/sessions", "sessions/vault", "sessions/visit"),
+        *("telemetry/bulletin", "telemetry/timing"),
     ),
     # bytes to and from the store; scopes and messages
     ("stores/*", "asgi"),
     # decisions: nothing waits, and `now` is an argument
-    ("routes", "caching/*", "sessions/*", "ratelimit/*"),
+    ("routes", "caching/*", "sessions/*", "ratelimit/*", "telemetry/*"),
     # values
-    ("messages", "errors", "durations", "scripts", "clientip", "sizes"),
+    ("messages", "errors", "durations", "scripts", "clientip", "sizes", "words"),
 ]
 OUTERMOST = 0
 PURE = 3  # this row and those below

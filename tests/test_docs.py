@@ -12,6 +12,8 @@ import cachemw
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.sessions.options import SessionOptions
+from cachemw.telemetry.events import Outcome, Refreshed, Subject
+from cachemw.words import Word
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text("utf-8") for path in ROOT.glob("docs/**/*.md")}
@@ -39,6 +41,11 @@ def test_policy_options_are_documented(option: str) -> None:
 @pytest.mark.parametrize("reason", list(Reason), ids=str)
 def test_reasons_are_documented(reason: Reason) -> None:
     assert f"| `{reason.value}` | {reason.meaning} |" in PAGES["caching.md"]
+
+
+@pytest.mark.parametrize("word", [*Outcome, *Refreshed, *Subject], ids=str)
+def test_words_of_what_happens_are_documented(word: Word) -> None:
+    assert f"| `{word.value}` | {word.meaning} |" in PAGES["observability.md"]
 
 
 @pytest.mark.parametrize(

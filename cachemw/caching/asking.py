@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope
 
 from cachemw.asgi import body_message, respond, start_message
 from cachemw.caching import status
-from cachemw.caching.call import RESULT, Call, with_status
+from cachemw.caching.call import Call, with_status
 from cachemw.caching.entry import Entry
 from cachemw.caching.errand import errand, leave_traces, nobody
 from cachemw.caching.fill import Acquire, Fill
@@ -42,6 +42,7 @@ from cachemw.caching.validation import (
 )
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, first_of
+from cachemw.telemetry.events import Outcome as Became
 
 _FAILED = Direct(Reason.INCOMPLETE)
 """What followers make of a fill that failed, or hangs: they ask for themselves."""
@@ -200,17 +201,18 @@ class Asking:
             await self._serve_entry(outcome, collapsed=not is_first)
             return
         keep = outcome.keep
+        reason, is_stored = outcome.reason or self.why.detail, outcome.reason is None
         told = status.forwarded(
             self.why.forward,
             status=outcome.status,
-            stored=outcome.reason is None,
+            stored=is_stored,
             collapsed=not is_first,
             ttl=None if outcome.reason else keep.lifetime.fresh - keep.initial_age,
-            detail=outcome.reason or self.why.detail,
+            detail=reason,
         )
-        call.scope[RESULT] = "miss"
-        now = call.engine.store.now() / 1e6
-        if evaluate(request, outcome.head, received=now) is Condition.NOT_MODIFIED:
+        now, code, joined = call.engine.store.now(), outcome.status, not is_first
+        call.tell(Became.MISS, reason, code, now, stored=is_stored, collapsed=joined)
+        if evaluate(request, outcome.head, received=now / 1e6) is Condition.NOT_MODIFIED:
             await respond(call.send, 304, [*not_modified_headers(keep.headers), told], b"")
             return
         sent = outcome.for_first() if is_first else keep.headers
@@ -224,15 +226,16 @@ class Asking:
     async def _serve_entry(self, outcome: Instead, *, collapsed: bool) -> None:
         call, entry = self.call, outcome.entry
         now = call.engine.store.now()
-        ttl = entry.lifetime.fresh - entry.age(now)
+        age, detail, joined = entry.age(now), outcome.detail, collapsed
+        ttl = entry.lifetime.fresh - age
         if outcome.is_stale:
-            told = status.hit(ttl, detail=outcome.detail)
+            became, told = Became.STALE, status.hit(ttl, detail=detail)
         else:
-            joined = collapsed or outcome.detail is None
-            why = self.why.forward
-            told = status.forwarded(why, ttl=ttl, collapsed=joined, detail=outcome.detail)
-        call.scope[RESULT] = "stale" if outcome.is_stale else "miss"
-        await respond(call.send, *answer(call.request, entry, told, now))
+            became, joined = Became.MISS, collapsed or detail is None
+            told = status.forwarded(self.why.forward, ttl=ttl, collapsed=joined, detail=detail)
+        code, headers, body = answer(call.request, entry, told, now)
+        call.tell(became, detail, code, now, age=age, size=len(body), collapsed=joined)
+        await respond(call.send, code, headers, body)
 
     async def _send_direct(self, made: Scope, message: Message, reason: Reason) -> None:
         """The client's `send` for a response that turns out to be its own."""
@@ -241,7 +244,8 @@ class Asking:
             leave_traces(made, call.scope)
             told = status.forwarded(self.why.forward, status=message["status"], detail=reason)
             message = {**message, "headers": with_status(message.get("headers", ()), told)}
-            call.scope[RESULT] = "miss"
+            now = call.engine.store.now()
+            call.tell(Became.MISS, reason, message["status"], now)
         elif call.request.method == "HEAD" and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await call.send(message)
@@ -256,7 +260,9 @@ def start_refresh(call: Call, entry: Entry) -> None:
     variant = engine.shelf.variant(call.resource)
     if engine.flights.may_refresh(call.resource, variant):
         acquire = acquiring(call, 0.0, None, newer_than=entry)
-        engine.flights.start_refresh(new_fill(call, entry, None), variant, acquire)
+        engine.flights.start_refresh(new_fill(call, entry, None), variant, acquire, call.route)
+    else:
+        engine.tally.refresh_collapsed()
 
 
 def new_fill(call: Call, stale: Entry | None, send: ClientSend | None) -> Fill:

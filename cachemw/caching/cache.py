@@ -26,7 +26,7 @@ from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import noted
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.larder import Found, Larder
-from cachemw.caching.loads import Counts, Loads, Order, called
+from cachemw.caching.loads import Loads, Order, called
 from cachemw.caching.memoized import Memoize
 from cachemw.caching.notes import What
 from cachemw.caching.purging import PolicyOf, Progress, purge_pattern, purge_url, stored_keys
@@ -36,6 +36,9 @@ from cachemw.caching.writing import Write
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError, StoreUnavailable, UnreadableEntry
 from cachemw.stores.base import Store, together
+from cachemw.telemetry.counters import DataCounts
+from cachemw.telemetry.events import Subject
+from cachemw.telemetry.timing import purging
 
 T = TypeVar("T")
 
@@ -117,7 +120,7 @@ class Cache:
         over all keys of the server: for looking, not for requests."""
         return sorted([key_text(key) async for key in stored_keys(self.store, pattern)])
 
-    async def stats(self) -> Counts:
+    async def stats(self) -> DataCounts:
         """What has happened in this process so far."""
         return replace(self._loads.counts)
 
@@ -334,6 +337,7 @@ class Cache:
         Answers how many were found by URL, key and pattern; tags do not count what they cover.
         `dry_run` and `progress` are for patterns.
         """
+        tags = [tags] if isinstance(tags, str) else list(tags)
         stamped = (*all_tags(tags, namespace), *((route_tag(route),) if route else ()))
         if not stamped and url is None and key is None and pattern is None:
             raise ConfigurationError(
@@ -341,6 +345,20 @@ class Cache:
             )
         if dry_run and (pattern is None or stamped or url is not None or key is not None):
             raise ConfigurationError("dry_run counts the keys of a pattern, and nothing else")
+        subject, names = _named(tags, namespace, route, url, key, pattern)
+        with purging(self.store, subject, [] if dry_run else names, soft=soft):
+            return await self._purge(stamped, url, key, pattern, soft, dry_run, progress)
+
+    async def _purge(
+        self,
+        stamped: tuple[bytes, ...],
+        url: str | None,
+        key: str | None,
+        pattern: str | None,
+        soft: bool,
+        dry_run: bool,
+        progress: Progress | None,
+    ) -> int:
         if stamped:
             await self._keeper.purge_tags(stamped, soft=soft)
         count = 0
@@ -365,3 +383,27 @@ class Cache:
 def _is_fresh(entry: DataEntry, found: Found, now: int) -> bool:
     use = use_of(entry, found.standing, now, refresh_age=None, luck=1.0)
     return use is Use.FRESH
+
+
+def _named(
+    tags: list[str],
+    namespace: str | None,
+    route: str | None,
+    url: str | None,
+    key: str | None,
+    pattern: str | None,
+) -> tuple[Subject, list[str]]:
+    """What a purge is about, for those who watch: what comes first of it, and all the names."""
+    given: dict[Subject, list[str] | list[str | None]] = {
+        Subject.TAGS: tags,
+        Subject.NAMESPACE: [namespace],
+        Subject.ROUTE: [route],
+        Subject.URL: [url],
+        Subject.KEY: [key],
+        Subject.PATTERN: [pattern],
+    }
+    names = {
+        subject: [each for each in found if each is not None] for subject, found in given.items()
+    }
+    subject = next(subject for subject, found in names.items() if found)
+    return subject, [name for found in names.values() for name in found]

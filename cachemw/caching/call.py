@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +19,7 @@ from cachemw.caching.shelf import Shelf
 from cachemw.caching.status import Forward
 from cachemw.messages import Header, RequestHead
 from cachemw.stores.base import Store
+from cachemw.telemetry.events import Exchange, Outcome, shortened
 
 RESULT = "cachemw.result"
 """The scope key that tells outer layers what became of a request: hit, stale, miss or bypass."""
@@ -31,7 +33,8 @@ class Engine:
         self.store = store
         self.shelf = Shelf(store)
         self.keeper = Keeper(store, region)
-        self.flights = Flights(store.now)
+        self.tally = store.tally
+        self.flights = Flights(store.now, store.tally)
         self.settings = Settings()
 
 
@@ -46,8 +49,34 @@ class Call:
     request: RequestHead
     policy: CachePolicy
     asked: CacheControl
+    route: str
+    began: float
     body: bytes = b""
     resource: Resource = field(init=False)
+
+    def tell(
+        self,
+        outcome: Outcome,
+        reason: Reason | None,
+        status: int,
+        now: int,
+        *,
+        age: float = 0.0,
+        size: int = 0,
+        saved: float = 0.0,
+        stored: bool = False,
+        collapsed: bool = False,
+    ) -> None:
+        """Say what becomes of this request, once, before its answer begins."""
+        self.scope[RESULT] = outcome.value
+        method, path = self.request.method, shortened(self.scope["path"])
+        why, seconds = reason or "", perf_counter() - self.began
+        self.engine.tally.exchanged(
+            Exchange(
+                *(now, method, path, self.route, outcome.value, why, status),
+                *(age, seconds, size, saved, stored, collapsed),
+            )
+        )
 
     async def bypass(self, reason: Reason, forward: Forward = Forward.BYPASS) -> None:
         """Hand the request on as it came, and say why."""
@@ -56,7 +85,8 @@ class Call:
             if message["type"] == "http.response.start":
                 told = status.forwarded(forward, status=message["status"], detail=reason)
                 message = {**message, "headers": with_status(message.get("headers", ()), told)}
-                self.scope[RESULT] = "bypass"
+                now = self.engine.store.now()
+                self.tell(Outcome.BYPASS, reason, message["status"], now)
             await self.send(message)
 
         await self.engine.app(self.scope, self.receive, telling)

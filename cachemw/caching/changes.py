@@ -25,6 +25,9 @@ from cachemw.caching.tags import TagInputs
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import RequestHead, ResponseHead
 from cachemw.routes import Matched, RouteTable
+from cachemw.stores.base import Store
+from cachemw.telemetry.events import Subject, shortened
+from cachemw.telemetry.timing import purging
 
 logger = logging.getLogger("cachemw.cache")
 
@@ -37,8 +40,13 @@ class Changes:
     """Purges on behalf of requests."""
 
     def __init__(
-        self, keeper: Keeper, policies: RouteTable[CachePolicy], marks: RouteTable[Marks]
+        self,
+        store: Store,
+        keeper: Keeper,
+        policies: RouteTable[CachePolicy],
+        marks: RouteTable[Marks],
     ) -> None:
+        self._store = store
         self._keeper = keeper
         self._policies = policies
         self._marks = marks
@@ -50,40 +58,68 @@ class Changes:
         )
 
     async def purge_after(
-        self, scope: Scope, response: ResponseHead, marks: Matched[Marks] | None
+        self,
+        scope: Scope,
+        response: ResponseHead,
+        marks: Matched[Marks] | None,
+        *,
+        again: bool = False,
     ) -> None:
         """Purge what the success of a request made obsolete. A purge that is lost, because the
-        store is away, is logged: what it was about is served until its lifetime ends."""
+        store is away, is logged: what it was about is served until its lifetime ends. One that is
+        done `again` is not counted."""
         if not 200 <= response.status < 400:
             return
         request = head_of(scope)
+        cause = f"{request.method} {scope['path']}"
+        purged: list[str] = []
         try:
-            for path, query in targets_to_invalidate(request, response):
-                target = replace(request, method="GET", path=path, query=query)
-                await self._purge_url(scope, target)
-            groups = [group_tag(request, g) for g in groups_to_invalidate(request, response)]
-            await self._purge_tags(groups, soft=False)
-            if marks is not None:
-                await self._obey(scope, request, marks)
+            with purging(
+                self._store, Subject.CHANGE, () if again else purged, cause=shortened(cause)
+            ):
+                await self._purge_after(scope, request, response, marks, purged)
         except StoreUnavailable as error:
             logger.error("a purge after %s %s was lost: %s", request.method, scope["path"], error)
 
-    async def _obey(self, scope: Scope, request: RequestHead, marks: Matched[Marks]) -> None:
+    async def _purge_after(
+        self,
+        scope: Scope,
+        request: RequestHead,
+        response: ResponseHead,
+        marks: Matched[Marks] | None,
+        purged: list[str],
+    ) -> None:
+        for path, query in targets_to_invalidate(request, response):
+            target = replace(request, method="GET", path=path, query=query)
+            await self._purge_url(scope, target, purged)
+        groups = [group_tag(request, g) for g in groups_to_invalidate(request, response)]
+        await self._purge_tags(groups, purged)
+        if marks is not None:
+            await self._obey(scope, request, marks, purged)
+
+    async def _obey(
+        self, scope: Scope, request: RequestHead, marks: Matched[Marks], purged: list[str]
+    ) -> None:
         inputs = TagInputs(dict(marks.params), request.query, request.headers)
         for mark in marks.policy:
             tags = list(mark.tags.render(inputs))
             if mark.namespace:
                 tags.append(namespace_tag(mark.namespace))
-            await self._purge_tags(tags, soft=mark.soft)
+            await self._purge_tags(tags, purged, soft=mark.soft)
             for template in mark.urls:
                 target = _named(template.url(inputs), request)
-                await self._purge_url(scope, target, soft=mark.soft)
+                await self._purge_url(scope, target, purged, soft=mark.soft)
 
-    async def _purge_tags(self, tags: Sequence[bytes], *, soft: bool) -> None:
+    async def _purge_tags(
+        self, tags: Sequence[bytes], purged: list[str], *, soft: bool = False
+    ) -> None:
         if tags:
+            purged += [tag.decode("utf-8", "replace") for tag in tags]
             await self._keeper.purge_tags(tags, soft=soft)
 
-    async def _purge_url(self, scope: Scope, target: RequestHead, *, soft: bool = False) -> None:
+    async def _purge_url(
+        self, scope: Scope, target: RequestHead, purged: list[str], *, soft: bool = False
+    ) -> None:
         """Purge a URL, if it is one that is cached at all: what GET keeps, and what methods with a
         body do."""
         plain = unquote(target.path.decode("latin-1"))
@@ -92,11 +128,12 @@ class Changes:
             matched = self._policies.match(scope.get("app"), method, routed, target.host)
             if matched is None or method not in matched.policy.methods:
                 continue
+            purged.append(plain)
             primary = primary_key(replace(target, method=method), matched.policy)
             if method == "GET":
                 await self._keeper.purge_resource(primary, soft=soft)
             else:
-                await self._purge_tags([bodies_tag(primary)], soft=soft)
+                await self._keeper.purge_tags([bodies_tag(primary)], soft=soft)
 
 
 def _named(url: str, request: RequestHead) -> RequestHead:

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from cachemw.asgi import read_body, replaying, respond
 from cachemw.caching import status
 from cachemw.caching.asking import Asking, start_refresh
-from cachemw.caching.call import RESULT, Call
+from cachemw.caching.call import Call
 from cachemw.caching.credentials import (
     cookies_named,
     credentials_of,
@@ -32,6 +32,7 @@ from cachemw.caching.status import Forward
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, first_of
 from cachemw.routes import Matched
+from cachemw.telemetry.events import Outcome
 
 
 async def exchange(call: Call, matched: Matched[CachePolicy]) -> None:
@@ -57,6 +58,7 @@ async def exchange(call: Call, matched: Matched[CachePolicy]) -> None:
             await Asking(call, decision, None).run()
         case OnlyIfCached():
             told = status.generated(Reason.ONLY_IF_CACHED)
+            call.tell(Outcome.MISS, Reason.ONLY_IF_CACHED, 504, now)
             await respond(call.send, 504, [told, (b"content-length", b"0")], b"")
         case _:
             assert_never(decision)
@@ -68,9 +70,12 @@ async def _hit(call: Call, entry: Entry, now: int, detail: Reason | None, *, ref
         return
     if refresh:
         start_refresh(call, entry)
-    call.scope[RESULT] = "hit" if detail is None else "stale"
-    told = status.hit(entry.header.fresh - entry.age(now), detail=detail)
-    await respond(call.send, *answer(call.request, entry, told, now))
+    age, saved = entry.age(now), entry.header.took
+    told = status.hit(entry.header.fresh - age, detail=detail)
+    code, headers, body = answer(call.request, entry, told, now)
+    outcome = Outcome.HIT if detail is None else Outcome.STALE
+    call.tell(outcome, detail, code, now, age=age, size=len(body), saved=saved)
+    await respond(call.send, code, headers, body)
 
 
 # --- what is asked for

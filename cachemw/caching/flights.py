@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable
 
 from cachemw.caching.fill import Acquire, Fill
 from cachemw.caching.keeper import Lease
-from cachemw.caching.outcomes import Instead
+from cachemw.caching.outcomes import Direct, Instead
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
+from cachemw.telemetry.events import Refresh, Refreshed, shortened
+from cachemw.telemetry.tally import Tally
 
 logger = logging.getLogger("cachemw.cache")
 
@@ -29,14 +31,13 @@ class RefreshAbandoned(Exception):
 class Flights:
     """What is being made just now."""
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, now: Callable[[], int], tally: Tally) -> None:
         self._now = now
+        self._tally = tally
         # By what they make: the URL, the fields expected to select when they began, the variant.
         self._fills: dict[bytes, dict[tuple[bytes, ...], dict[bytes, list[Fill]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._resting: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
-        self.refreshed = 0
-        self.failed = 0
 
     def of(self, resource: Resource, others_than: Iterable[Fill] = ()) -> Fill | None:
         """The fill under way that makes what a request asks for."""
@@ -59,7 +60,7 @@ class Flights:
         rests_until = self._resting.get((resource.primary, variant), 0)
         return rests_until <= self._now() and self.of(resource) is None
 
-    def start_refresh(self, fill: Fill, variant: bytes, acquire: Acquire) -> None:
+    def start_refresh(self, fill: Fill, variant: bytes, acquire: Acquire, route: str) -> None:
         """Begin a fill on nobody's behalf. Its failure is counted and logged, and that is all."""
         key = (fill.resource.primary, variant)
 
@@ -69,24 +70,43 @@ class Flights:
                 raise RefreshAbandoned(acquired)
             return acquired
 
-        async def refresh() -> None:
+        async def refresh() -> Refreshed:
             try:
                 await fill.run(acquire_or_leave)
-            except RefreshAbandoned:
+            except RefreshAbandoned as left:
                 self._rest(key, REST_AFTER_LEAVING)
+                is_away = left.args[0] is Reason.STORE_UNAVAILABLE
+                return Refreshed.ABANDONED if is_away else Refreshed.COLLAPSED
             except Exception:
-                self._fail(key)
+                self._rest(key, REST_AFTER_FAILURE)
                 logger.warning("a refresh failed; what is stored stays", exc_info=True)
-            else:
-                if fill.tenure.was_kept:
-                    self.refreshed += 1
-                elif fill.tenure.has_begun:
-                    self._fail(key)
-                    logger.info("a refresh of %s brought nothing to keep", fill)
+                return Refreshed.FAILED
+            if fill.tenure.was_kept:
+                return Refreshed.KEPT
+            if not fill.tenure.has_begun:  # somebody else had just made it
+                return Refreshed.COLLAPSED
+            self._rest(key, REST_AFTER_FAILURE)
+            logger.info("a refresh of %s brought nothing to keep", fill)
+            outcome = fill.outcome.result()
+            is_error = isinstance(outcome, Direct) and outcome.is_error
+            stood_in = isinstance(outcome, Instead) and outcome.is_stale
+            return Refreshed.FAILED if is_error or stood_in else Refreshed.REFUSED
 
-        context = _context_of(fill)
         loop = asyncio.get_running_loop()
-        self._hold(loop.create_task(refresh(), context=context), fill, True)
+
+        async def told() -> None:
+            began, ended = loop.time(), Refreshed.FAILED
+            try:
+                ended = await refresh()
+            finally:
+                path = shortened(fill.resource.target.partition(b"?")[0].decode("latin-1"))
+                seconds = loop.time() - began
+                event = Refresh(self._now(), route, path, ended.value, seconds)
+                self._tally.refresh_ended(event)
+
+        self._tally.refresh_began()
+        context = _context_of(fill)
+        self._hold(loop.create_task(told(), context=context), fill, True)
 
     async def drain(self, patience: float) -> None:
         """Give what is under way in this event loop time to end, then end it."""
@@ -99,10 +119,6 @@ class Flights:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=1.0)
-
-    def _fail(self, key: tuple[bytes, bytes]) -> None:
-        self.failed += 1
-        self._rest(key, REST_AFTER_FAILURE)
 
     def _rest(self, key: tuple[bytes, bytes], span: int) -> None:
         self._resting[key] = self._now() + span

@@ -199,7 +199,7 @@ class Intake:
         # Begun before anything is sent, so that whoever comes now does not wait for this one. An
         # error says nothing about the next response.
         released = self._tenure.give_back(None if self._head.status >= 500 else reason)
-        self.decide(Direct(reason))
+        self.decide(Direct(reason, self._head.status))
         self.turned_direct.set()
         await self._pass_on(self._start)
         await settled(released)
@@ -274,7 +274,7 @@ class Intake:
             born=self._tenure.began_at,
             received=self._received,
             tags=tags,
-            took=(self._received - self._tenure.began_at) / 1e6,
+            took=max(0, self._received - self._tenure.began_at) / 1e6,  # of two readings of a clock
             has_own_etag=has_own_etag,
             target=self._resource.target,
         )

@@ -48,20 +48,6 @@ class Order:
     codec: Codec[Any]
 
 
-@dataclass(slots=True)
-class Counts:
-    """What has happened in this process."""
-
-    hits: int = 0
-    stale: int = 0
-    misses: int = 0
-    loads: int = 0
-    joined: int = 0
-    refreshes: int = 0
-    failures: int = 0
-    outages: int = 0
-
-
 @dataclass(slots=True, eq=False)
 class _Flight:
     loop: asyncio.AbstractEventLoop
@@ -88,7 +74,7 @@ class Loads:
 
     def __init__(self, larder: Larder) -> None:
         self.larder = larder
-        self.counts = Counts()
+        self.counts = larder.store.tally.counts.data
         self._flights: dict[str, _Flight] = {}
         self._refreshing: set[str] = set()
         self._resting: OrderedDict[str, float] = OrderedDict()

@@ -11,6 +11,7 @@ What happens from the key on is `exchange.py`; requests that change something ar
 
 import logging
 from collections.abc import Mapping
+from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +34,7 @@ from cachemw.messages import Headers, ResponseHead
 from cachemw.routes import Matched, Routes, RouteTable, app_routes
 from cachemw.stores.base import Store
 from cachemw.stores.near import with_near
+from cachemw.telemetry.bulletin import Publisher
 
 logger = logging.getLogger("cachemw.cache")
 
@@ -58,6 +60,7 @@ class CacheMiddleware:
         near_cache: int | str | None = None,
         data: Cache | None = None,
         region: str | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self.app = app
         self.store = store = with_near(store, near_cache)
@@ -67,8 +70,9 @@ class CacheMiddleware:
         for pattern, policy in self.policies.routes.entries:
             policy.tag_templates.demand_path(pattern.convertors, f"route {pattern.text!r}")
         self._data = data
+        self._publisher = publisher or Publisher(store)
         self.engine = Engine(app, store, region)
-        self.changes = Changes(self.engine.keeper, self.policies, self.purges)
+        self.changes = Changes(store, self.engine.keeper, self.policies, self.purges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -83,6 +87,7 @@ class CacheMiddleware:
         if method not in SAFE_METHODS and (matched is None or method not in matched.policy.methods):
             await self._change(scope, receive, send)
         elif matched is None:
+            self.engine.tally.counts.unruled += 1
             await self.app(scope, receive, send)
         else:
             await self._answer(scope, receive, send, matched)
@@ -90,9 +95,10 @@ class CacheMiddleware:
     async def _answer(
         self, scope: Scope, receive: Receive, send: Send, matched: Matched[CachePolicy]
     ) -> None:
-        request, policy = head_of(scope), matched.policy
+        began, request, policy = perf_counter(), head_of(scope), matched.policy
         wishes = _wishes(request.headers, policy)
-        call = Call(self.engine, scope, receive, send, request, policy, wishes)
+        route = matched.pattern.text
+        call = Call(self.engine, scope, receive, send, request, policy, wishes, route, began)
         is_known, has_session = is_known_from_outside(scope), "session" in scope
         refused = admit(request, policy, is_known=is_known, has_session=has_session)
         if refused is None:
@@ -123,7 +129,7 @@ class CacheMiddleware:
             await self.app(scope, receive, purging)
         finally:
             if answered is not None:
-                await self.changes.purge_after(scope, answered, marks)
+                await self.changes.purge_after(scope, answered, marks, again=True)
 
     # --- the life of the app
 
@@ -136,6 +142,7 @@ class CacheMiddleware:
             if message["type"] == "lifespan.startup":
                 has_started = True
                 await self.store.open()
+                self._publisher.start()
             elif message["type"] == "lifespan.shutdown":
                 # Before the app lets go of what its handlers need.
                 await self.engine.flights.drain(DRAIN)
@@ -155,6 +162,7 @@ class CacheMiddleware:
         finally:
             # An app that knows nothing of a lifespan leaves before its first request.
             if has_started:
+                await self._publisher.aclose()
                 await self.store.aclose()
 
     def _check(self, app: object) -> None:

@@ -45,6 +45,11 @@ class Direct:
     """The response goes to the one who asked first, as it is."""
 
     reason: Reason
+    status: int = 0
+
+    @property
+    def is_error(self) -> bool:
+        return self.status >= 500
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,11 @@ The same words appear as `detail` in Cache-Status, in metrics, logs, `cachemw ex
 dashboard and the docs. A word is never reused with another meaning.
 """
 
-from enum import StrEnum
+from cachemw.words import Word
 
 
-class Reason(StrEnum):
-    """One word, and the sentence that explains it."""
-
-    meaning: str
-
-    def __new__(cls, word: str, meaning: str = "") -> "Reason":
-        reason = str.__new__(cls, word)
-        reason._value_ = word
-        reason.meaning = meaning
-        return reason
+class Reason(Word):
+    """Why the cache did what it did."""
 
     # The request is not one the cache answers.
     NO_POLICY = "no-policy", "no cache policy matches the route"

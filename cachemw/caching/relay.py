@@ -30,6 +30,8 @@ from cachemw.caching.purging import METHODS_WITH_BODY, purge_pattern
 from cachemw.caching.stamps import bodies_tag
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import Store
+from cachemw.telemetry.events import Subject
+from cachemw.telemetry.timing import purging
 
 BATCH = 200  # notes in one reading
 SHORTEST, LONGEST = 0.005, 0.05  # seconds between two readings that found nothing
@@ -79,11 +81,15 @@ class Relay:
             return Trip()
         else:
             try:
-                await self._purge(found.notes)
+                names = [_text(name) for note in found.notes for name in note.names]
+                with purging(self._target, Subject.RELAYED, names, region=self.region):
+                    await self._purge(found.notes)
                 trip = self._trip(found.notes)
             except ValueError:  # what a note names cannot be the name of anything
                 trip = await self._start_anew("a note cannot be read")
         await self._remember(found.position)
+        gap = bool(trip.gap)
+        self._target.tally.relayed(self.region, trip.notes, trip.lag, gap=gap)
         return trip
 
     async def run(

@@ -12,6 +12,7 @@ import click
 from cachemw.caching.relay import Relay, Trip
 from cachemw.errors import StoreUnavailable
 from cachemw.stores import open_store
+from cachemw.telemetry.bulletin import Publisher
 
 PATIENCE = "deadline=2s"  # regions are far from each other; a URL may say otherwise
 
@@ -58,6 +59,9 @@ async def _relay(source: str, target: str, region: str, once: bool) -> None:
         for store in (here, there):
             at_the_end.push_async_callback(store.aclose)
             await store.open()
+        publisher = Publisher(there, kind="relay")
+        at_the_end.push_async_callback(publisher.aclose)
+        publisher.start()
         if once:
             while not (trip := await relay.carry()).is_empty:
                 _report(region, trip)

@@ -168,7 +168,9 @@ class Limiter:
                 verdict.label,
             )
         in_shadow = verdict.shadow and verdict.outcome != "allowed"
-        self.counts[verdict.label, "shadow " * in_shadow + verdict.outcome] += 1
+        outcome = "shadow " * in_shadow + verdict.outcome
+        self.counts[verdict.label, outcome] += 1
+        self.store.tally.limited(verdict.label, outcome)
 
     def _begin(self, store: Store, group: Sequence[Demand]) -> Awaitable[Reply]:
         keys: list[bytes] = []

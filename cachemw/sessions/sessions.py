@@ -87,6 +87,8 @@ class Sessions:
     ) -> None:
         """Count an event and tell the audit hook. A hook that fails is logged, nothing else."""
         self.counters[kind] += 1
+        if self._store is not None:
+            self._store.tally.session(kind)
         if self.settings.audit is not None:
             try:
                 self.settings.audit(SessionEvent(kind, handle, subject, detail))

@@ -33,11 +33,13 @@ Keys and values are bytes. Keys are the feature's own; the store adds its prefix
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from typing import TypeVar
 
 from cachemw.errors import ConfigurationError
 from cachemw.scripts import SEAL, Reply, Script
+from cachemw.telemetry.tally import Tally
 
 T = TypeVar("T")
 LONGEST = 1 << 53  # milliseconds: more is refused by servers, and reached by nobody
@@ -102,6 +104,11 @@ class Store(ABC):
     async def get(self, key: bytes) -> bytes | None:
         """The value of one key. Unlike the verbs it begins when it is awaited."""
         return (await self.get_many((key,)))[0]
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What has happened in this process to all that uses this store. No verb: it is there."""
+        return Tally()
 
 
 def mark_of(key: bytes) -> bytes:

@@ -17,6 +17,7 @@ from cachemw.stores.jobs import RESEND, Command, Raw, Read
 from cachemw.stores.lane import MOST_WAITING
 from cachemw.stores.nodes import CONNECT, Node, patience
 from cachemw.stores.wire import Address, dialer
+from cachemw.telemetry.counters import StoreCounts
 
 SLOTS = 16384
 SETTLE = 0.01  # seconds between two looks at a slot that is on the move
@@ -29,11 +30,16 @@ class Cluster:
     """The primaries of a cluster."""
 
     def __init__(
-        self, seeds: Sequence[Address], deadline: float, breaker: Callable[[], Breaker]
+        self,
+        seeds: Sequence[Address],
+        deadline: float,
+        breaker: Callable[[], Breaker],
+        counts: StoreCounts,
     ) -> None:
         self._seeds = [(_place(seed), seed) for seed in seeds]
         self._deadline = deadline
         self._breaker = breaker
+        self._counts = counts
         self._nodes: dict[tuple[str, int], Node] = {}
         self._owners: _Owners = [None] * SLOTS
         self._homeless: list[Command[Any]] = []  # waiting for the first map
@@ -42,7 +48,7 @@ class Cluster:
         self.is_closed = False
 
     def submit(self, job: Command[Any]) -> None:
-        job.reroute = self._reroute
+        job.reroute, job.counts = self._reroute, self._counts
         node = self._owners[key_slot(job.key)]
         if self.is_closed:
             job.fail(StoreUnavailable("closed", "the store was closed"))
@@ -144,7 +150,8 @@ class Cluster:
         node = self._nodes.get(place)
         if node is None:
             address = self._seeds[0][1].at(*place)
-            node = Node(dialer(address, CONNECT), self._deadline, self._breaker(), str(address))
+            dial, breaker = dialer(address, CONNECT), self._breaker()
+            node = Node(dial, self._deadline, breaker, str(address), self._counts)
             self._nodes[place] = node
         return node
 

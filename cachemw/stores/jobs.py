@@ -19,6 +19,7 @@ from cachemw.errors import StoreUnavailable
 from cachemw.scripts import Reply, Script
 from cachemw.stores.base import lifetime, unseal
 from cachemw.stores.cargo import Desync, packed
+from cachemw.telemetry.counters import StoreCounts
 
 T = TypeVar("T")
 LARGE = 128 * 1024  # commands and values of this size or more travel beside the lane
@@ -33,7 +34,7 @@ class Command(Generic[T]):
     """A command about `key` and a future for what it comes to."""
 
     callers = 1
-    __slots__ = ("born", "command", "future", "hops", "is_large", "key", "reroute")
+    __slots__ = ("born", "command", "counts", "future", "hops", "is_large", "key", "reroute")
 
     def __init__(self, key: bytes, command: bytes, *, is_large: bool | None = None) -> None:
         self.key = key
@@ -41,6 +42,7 @@ class Command(Generic[T]):
         self.is_large = len(command) >= LARGE if is_large is None else is_large
         self.hops = 0
         self.reroute: Reroute | None = None
+        self.counts: StoreCounts | None = None
         loop = asyncio.get_running_loop()
         self.born = loop.time()
         self.future: asyncio.Future[T] = loop.create_future()
@@ -77,6 +79,8 @@ class Command(Generic[T]):
         if not self.future.done():
             self.future.set_exception(error)
             self.future.exception()  # a verb nobody awaits any more is not worth a warning
+            if self.counts is not None:
+                self.counts.failed(error.reason)
 
     def bound(self, deadline: float) -> None:
         """Fail within the deadline, counted from the call, wherever this is sent on to. Each lane

@@ -28,6 +28,7 @@ from cachemw.errors import StoreUnavailable
 from cachemw.stores.breaker import Breaker
 from cachemw.stores.cargo import CommonRead, Desync, Job, Ping, ReadJob
 from cachemw.stores.wire import Dial, adopt, release
+from cachemw.telemetry.counters import Spans
 
 logger = logging.getLogger("cachemw.store")
 
@@ -41,8 +42,17 @@ MOST_UNSENT = 64 * 1024 * 1024  # bytes that the server has not taken from us ye
 class Lane(asyncio.Protocol):
     """A pipelined connection that mends itself. All methods belong to one event loop."""
 
-    def __init__(self, dial: Dial, breaker: Breaker, *, deadline: float, name: str = "") -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        breaker: Breaker,
+        *,
+        deadline: float,
+        name: str = "",
+        trips: Spans | None = None,
+    ) -> None:
         self.name = name
+        self._trips = trips or Spans()
         self._dial = dial
         self._breaker = breaker
         self._deadline = deadline
@@ -165,6 +175,7 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         reader, waiting = self._reader, self._waiting
         self._heard_at = self._loop.time()
+        began = waiting[0][1] - self._deadline if waiting else self._heard_at
         try:
             reader.feed(data)
             reply = reader.gets()
@@ -181,6 +192,7 @@ class Lane(asyncio.Protocol):
             logger.warning("%s: dropping a connection that is out of step: %r", self.name, error)
             self._lose("desync", repr(error))
         else:
+            self._trips.add(self._heard_at - began)
             if self._breaker.succeeded():
                 logger.warning("%s answers again", self.name)
 

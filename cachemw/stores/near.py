@@ -32,6 +32,7 @@ class NearStore(Store):
 
     def __init__(self, store: RedisStore, max_bytes: int | str = "32MiB") -> None:
         self.store = store
+        self.tally = store.tally
         self._max_bytes = size(max_bytes)
         self._prefixes = [store.prefix + prefix for prefix in WATCHED]
         self._cut = len(store.prefix)

@@ -12,6 +12,7 @@ from cachemw.stores.breaker import Breaker
 from cachemw.stores.jobs import RESEND, Command, Raw, Read
 from cachemw.stores.lane import Lane
 from cachemw.stores.wire import Dial
+from cachemw.telemetry.counters import StoreCounts
 
 CONNECT = 1.0  # seconds a connection may take; who waits for it leaves at the deadline
 BESIDE = 5  # deadlines that a large value may take
@@ -25,12 +26,21 @@ def patience(job: Command[Any], deadline: float) -> float:
 class Node:
     """One server: its lanes and its breaker."""
 
-    def __init__(self, dial: Dial, deadline: float, breaker: Breaker, name: str = "") -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        deadline: float,
+        breaker: Breaker,
+        name: str = "",
+        counts: StoreCounts | None = None,
+    ) -> None:
         self.name = name
+        self.counts = counts or StoreCounts()
         self.dial = dial
         self.breaker = breaker
         self.deadline = deadline
-        self.lane = Lane(dial, breaker, deadline=deadline, name=name)
+        trips = self.counts.trips
+        self.lane = Lane(dial, breaker, deadline=deadline, name=name, trips=trips)
         self.beside = Lane(dial, breaker, deadline=deadline * BESIDE, name=name)
 
     def __repr__(self) -> str:
@@ -41,11 +51,13 @@ class Node:
         return self.lane.load == self.beside.load == 0
 
     def submit(self, job: Command[Any]) -> None:
+        job.counts = self.counts
         if self._admits(job):
             (self.beside if job.is_large else self.lane).submit(job)
 
     def submit_read(self, job: Read) -> None:
         """Like `submit`, within the MGET of this turn."""
+        job.counts = self.counts
         if self._admits(job):
             (self.beside if job.is_large else self.lane).submit_read(job)
 

@@ -208,13 +208,14 @@ class RedisStore(Store):
     def _connect(self) -> Topology:
         target = self.target
         if target.is_cluster:
-            return Cluster(target.addresses, self.deadline, self._breaker)
+            return Cluster(target.addresses, self.deadline, self._breaker, self.tally.counts.store)
         address = target.addresses[0]
         if target.sentinels:
             dial = sentinel_dialer(target.sentinels, target.service, address, CONNECT)
         else:
             dial = dialer(address, CONNECT)
-        return OneServer(Node(dial, self.deadline, self._breaker(), str(target)))
+        counts = self.tally.counts.store
+        return OneServer(Node(dial, self.deadline, self._breaker(), str(target), counts))
 
 
 class _Joined(Generic[T, R]):

@@ -115,7 +115,7 @@ async def test_a_failed_refresh_keeps_the_entry_and_is_throttled(pieces: tuple[A
         assert (await cache.get("/")).body == b"old"
         await cache.settle()
     assert cache.origin.called(2)  # the first one, and one refresh
-    assert cache.middleware.engine.flights.failed == 1
+    assert cache.middleware.engine.tally.counts.refreshes["failed"] == 1
     cache.clock.advance("2s")
     cache.origin.answers("new", headers=FRESH)
     assert (await cache.get("/")).body == b"old"
@@ -139,7 +139,7 @@ async def test_a_refresh_has_a_deadline_of_its_own() -> None:
     await gate.reached()
     await cache.settle()
     assert cache.origin.running == 0
-    assert cache.middleware.engine.flights.failed == 1
+    assert cache.middleware.engine.tally.counts.refreshes["failed"] == 1
 
 
 async def test_a_refresh_asks_whether_it_has_changed() -> None:
