@@ -14,13 +14,15 @@ from cachemw.errors import ConfigurationError
 
 DurationLike: TypeAlias = float | int | str | timedelta
 
+LONGEST = 2**31  # seconds; what HTTP counts up to, and what servers can expire
+
 _SECONDS_OF = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _FIX = "write it like '500ms', '30s', '5m', '1h30m', '7d', or as a number of seconds"
 
 
 def seconds(value: DurationLike) -> float:
-    """The duration in seconds; `ConfigurationError` when it is none, negative or endless."""
+    """The duration in seconds; `ConfigurationError` when it is none, negative or beyond any use."""
     if isinstance(value, timedelta):
         result = value.total_seconds()
     elif isinstance(value, bool):
@@ -31,6 +33,8 @@ def seconds(value: DurationLike) -> float:
         result = _parse(value)
     if not math.isfinite(result) or result < 0:
         raise ConfigurationError(f"{value!r} is not a duration: it must be finite and not negative")
+    if result > LONGEST:
+        raise ConfigurationError(f"{value!r} is not a duration: 68 years are the longest")
     return result
 
 

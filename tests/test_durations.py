@@ -29,6 +29,7 @@ from cachemw.errors import ConfigurationError
         (0, 0),
         (1.5, 1.5),
         (timedelta(minutes=5), 300),
+        (2**31, 2**31),
     ],
 )
 def test_every_spelling(written: Any, value: float) -> None:
@@ -39,7 +40,8 @@ def test_every_spelling(written: Any, value: float) -> None:
 @pytest.mark.parametrize(
     "written",
     ["", " ", "5 parsecs", "m5", "5m!", "-5m", "5,5m", "1e3", "inf", "nan", "5mm"]
-    + [-1, float("inf"), float("nan"), timedelta(seconds=-1), True, False],
+    + [-1, float("inf"), float("nan"), timedelta(seconds=-1), True, False]
+    + [2**31 + 1, "9999999w", timedelta.max],
 )
 def test_what_is_no_duration(written: Any) -> None:
     with pytest.raises(ConfigurationError, match="is not a duration"):

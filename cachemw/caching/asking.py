@@ -287,6 +287,7 @@ def new_fill(call: Call, stale: Entry | None, send: ClientSend | None) -> Fill:
         receive=nobody if send is None else call.receive,
         request_body=call.body,
         validating=stale,
+        complain=engine.complain,
         stand_in=lambda: stale is not None and may_stand_in(stale, asked, store.now()),
     )
 

@@ -1,5 +1,6 @@
 """What one request brings, and what all requests share."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -21,6 +22,8 @@ from cachemw.messages import Header, RequestHead
 from cachemw.stores.base import Store
 from cachemw.telemetry.events import Exchange, Outcome, shortened
 
+logger = logging.getLogger("cachemw.cache")
+
 RESULT = "cachemw.result"
 """The scope key that tells outer layers what became of a request: hit, stale, miss or bypass."""
 
@@ -36,6 +39,17 @@ class Engine:
         self.tally = store.tally
         self.flights = Flights(store.now, store.tally)
         self.settings = Settings()
+        self._complained_of: set[object] = set()
+
+    def complain(self, rule: object, error: Exception) -> None:
+        """Log what a rule of the operator's raised: once for each, and not for each response."""
+        if rule not in self._complained_of:
+            self._complained_of.add(rule)
+            logger.warning(
+                "a ttl function of a policy failed, and what it fails for is not stored: %r",
+                rule,
+                exc_info=error,
+            )
 
 
 @dataclass(slots=True, eq=False)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope
 
 from cachemw.caching.entry import Entry
 from cachemw.caching.flow import Broken, Flow, Reader
-from cachemw.caching.intake import ClientSend, Intake
+from cachemw.caching.intake import ClientSend, Complain, Intake
 from cachemw.caching.keeper import Keeper, Lease
 from cachemw.caching.outcomes import Instead
 from cachemw.caching.reasons import Reason
@@ -46,9 +46,10 @@ class Fill:
         keeper: Keeper,
         send: ClientSend | None,
         receive: Receive,
-        request_body: bytes = b"",
-        validating: Entry | None = None,
-        stand_in: Callable[[], bool] = lambda: False,
+        request_body: bytes,
+        validating: Entry | None,
+        stand_in: Callable[[], bool],
+        complain: Complain,
     ) -> None:
         self.resource = resource
         self.scope = scope
@@ -63,6 +64,7 @@ class Fill:
             send=send,
             validating=validating,
             stand_in=stand_in,
+            complain=complain,
         )
         self.outcome = self._intake.outcome
         self._app = app

@@ -41,6 +41,9 @@ ClientSend: TypeAlias = Callable[[Scope, Message, Reason], Awaitable[None]]
 """The `send` of who asked first, for a response that must not be kept: the scope that the app was
 given, a message of the response, and why."""
 
+Complain: TypeAlias = Callable[[object, Exception], None]
+"""Hears of a policy's function that failed, and how."""
+
 
 class Intake:
     """Takes one response from the app, and tells `outcome` what comes of it.
@@ -59,6 +62,7 @@ class Intake:
         send: ClientSend | None,
         validating: Entry | None,
         stand_in: Callable[[], bool],
+        complain: Complain,
     ) -> None:
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.send_first = send
@@ -72,6 +76,7 @@ class Intake:
         self._notes: Notes = scope[CONTEXT]
         self._validating = validating
         self._may_stand_in = stand_in
+        self._complain = complain
         self._received = 0
         self._head: ResponseHead | None = None
         self._start: Message = {}
@@ -160,7 +165,7 @@ class Intake:
     def _judge(self, head: ResponseHead) -> Verdict:
         if self._start.get("trailers", False):
             return Refuse(Reason.STREAM)
-        return judge(
+        verdict = judge(
             self._request(),
             head,
             self._policy,
@@ -169,6 +174,14 @@ class Intake:
             received=self._received / 1e6,
             lot=self._resource.lot,
         )
+        if isinstance(verdict, Refuse):
+            self._listen(verdict)
+        return verdict
+
+    def _listen(self, refusal: Refuse) -> None:
+        """The operator is to hear of his rule's failure."""
+        if refusal.error is not None:
+            self._complain(self._policy.ttl, refusal.error)
 
     def _request(self) -> RequestHead:
         """The request as the app has seen it."""
@@ -295,6 +308,7 @@ class Intake:
             lot=self._resource.lot,
         )
         if isinstance(verdict, Refuse):
+            self._listen(verdict)
             self.decide(Instead(stale, Reason.NOT_MODIFIED))
             return
         self._tenure.select_by(verdict.fields)

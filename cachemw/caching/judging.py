@@ -7,7 +7,7 @@ Nothing here awaits, reads a clock, draws a random number or knows the store: th
 arguments, and what goes out is a verdict that the middleware carries out.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from cachemw.caching.cache_control import TARGETS, CacheControl, effective
@@ -67,6 +67,8 @@ class Refuse:
     """The response must not be kept."""
 
     reason: Reason
+    error: Exception | None = field(default=None, compare=False)
+    """What the operator's own code raised, if that is the reason."""
 
 
 Verdict: TypeAlias = Keep | Refuse
@@ -98,7 +100,10 @@ def judge(
         return Refuse(Reason.SKIPPED)
     if _never_ends(response.headers):
         return Refuse(Reason.STREAM)
-    given = _given(response, policy, wishes)
+    try:
+        given = _given(response, policy, wishes)
+    except Exception as error:
+        return Refuse(Reason.TTL_RULE, error)
     cc = effective(response.headers)
     if policy.force and given is not None:
         cc = _overruled(cc)

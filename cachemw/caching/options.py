@@ -15,6 +15,7 @@ from pydantic import BeforeValidator
 from starlette.requests import HTTPConnection
 
 from cachemw.caching.compression import Compression, zstd
+from cachemw.caching.storing import PER_REQUEST_STATUSES
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError
 from cachemw.messages import ResponseHead
@@ -99,6 +100,8 @@ class PolicyOptions(TypedDict, total=False):
 
 
 def as_ttl(value: object) -> object:
+    if inspect.iscoroutinefunction(value):
+        raise ConfigurationError("an async function cannot give it: nobody waits at that moment")
     return value if value is None or callable(value) else seconds(cast(DurationLike, value))
 
 
@@ -154,10 +157,27 @@ def as_statuses(value: object) -> tuple[tuple[int, float], ...]:
         raise ConfigurationError(f"{value!r} must map statuses to durations: {{404: '10s'}}")
     pairs: list[tuple[int, float]] = []
     for status, span in cast(Mapping[object, DurationLike], value).items():
-        if not re.fullmatch(r"[2-5]\d\d", str(status)) or str(status) in ("206", "304"):
-            raise ConfigurationError(f"{status!r} is no status that can be kept on its own")
-        pairs.append((int(str(status)), seconds(span)))
+        pairs.append((_status(status), seconds(span)))
+    statuses = [status for status, _ in pairs]
+    twice = [status for status in statuses if statuses.count(status) > 1]
+    if twice:
+        raise ConfigurationError(f"{twice[0]} is named twice: keep one of them")
     return tuple(pairs)
+
+
+def _status(value: object) -> int:
+    """A status that can be kept: files write it as text."""
+    if not re.fullmatch(r"[1-5]\d\d", str(value)):
+        raise ConfigurationError(f"{value!r} is no status: write {{404: '10s'}}")
+    status = int(str(value))
+    why = {206: "is a part, and never kept", 304: "renews what is kept"}.get(status)
+    if why is not None:
+        raise ConfigurationError(f"{status} {why}: give 200 this lifetime, and leave it out")
+    if status < 200:
+        raise ConfigurationError(f"{status} is not final, and passed on as it comes: leave it out")
+    if status in PER_REQUEST_STATUSES:
+        raise ConfigurationError(f"{status} answers one request only, and is never kept: drop it")
+    return status
 
 
 def as_async(value: object) -> object:

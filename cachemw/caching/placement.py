@@ -12,7 +12,15 @@ from typing import Any
 from cachemw.routes import Pattern
 
 _SESSIONS = "SessionMiddleware"
-_ENCODERS = ("GZipMiddleware", "BrotliMiddleware", "ZstdMiddleware", "CompressMiddleware")
+_ENCODED = "each encoding is made and kept as a variant of its own"
+_BELONG_OUTSIDE = {
+    "GZipMiddleware": _ENCODED,
+    "BrotliMiddleware": _ENCODED,
+    "ZstdMiddleware": _ENCODED,
+    "CompressMiddleware": _ENCODED,
+    "CORSMiddleware": "each origin is a variant of its own, and where any may read, browsers "
+    "refuse what was stored for a request without one",
+}
 _FIX = "the middleware that is added last is the outermost"
 
 
@@ -20,21 +28,21 @@ def faults(middleware: Sequence[Any], own: type) -> list[str]:
     """What is dangerously wrong. `middleware` are entries with a `cls`, `own` is the cache's."""
     outside, _ = _sides(middleware, own)
     return [
-        f"{name} is outside of CacheMiddleware, which therefore cannot see whose page it keeps: "
-        f"add the cache after the sessions ({_FIX}), or use install()"
-        for name in outside
-        if name == _SESSIONS
+        f"{names[0]} is outside of CacheMiddleware, which therefore cannot see whose page it "
+        f"keeps: add the cache after the sessions ({_FIX}), or use install()"
+        for names in outside
+        if _SESSIONS in names
     ]
 
 
 def warnings(middleware: Sequence[Any], own: type) -> list[str]:
-    """What is wasteful."""
+    """What is wasteful, or serves less than it should."""
     _, inside = _sides(middleware, own)
     return [
-        f"{name} is inside of CacheMiddleware: each encoding is made and kept as a variant of its "
-        f"own; add it after the cache ({_FIX})"
-        for name in inside
-        if name in _ENCODERS
+        f"{names[0]} is inside of CacheMiddleware: {what}; add it after the cache ({_FIX})"
+        for names in inside
+        for kind, what in _BELONG_OUTSIDE.items()
+        if kind in names
     ]
 
 
@@ -62,11 +70,13 @@ def _may_meet(one: str, other: str) -> bool:
     return len(ours) == len(theirs)
 
 
-def _sides(middleware: Sequence[Any], own: type) -> tuple[list[str], list[str]]:
-    """The names of what is outside and inside of the cache."""
-    classes = [entry.cls for entry in middleware]
-    if own not in classes:
-        return [], []
-    at = classes.index(own)
-    names = [getattr(cls, "__name__", "") for cls in classes]
-    return names[:at], names[at + 1 :]
+def _sides(middleware: Sequence[Any], own: type) -> tuple[list[list[str]], list[list[str]]]:
+    """What is outside and inside of the cache: of each its name, and those of its base classes."""
+    families = [_family(entry.cls) for entry in middleware]
+    at = next((at for at, family in enumerate(families) if own.__name__ in family), None)
+    return ([], []) if at is None else (families[:at], families[at + 1 :])
+
+
+def _family(cls: Any) -> list[str]:
+    classes: Sequence[Any] = getattr(cls, "__mro__", (cls,))
+    return [getattr(one, "__name__", "") for one in classes]

@@ -35,6 +35,7 @@ class Reason(Word):
     NO_LIFETIME = "no-lifetime", "the response is stale at once and cannot be validated"
     SESSION = "session", "the session was read while the response was made"
     SKIPPED = "skipped", "the handler asked for the response not to be stored"
+    TTL_RULE = "ttl-rule", "the policy's ttl function failed, or gave what is no duration"
     TOO_LARGE = "too-large", "the body is larger than the policy stores"
     INCOMPLETE = "incomplete", "the response broke off"
     STREAM = "stream", "the response is a stream of events, or not sent as plain body chunks"

@@ -1,9 +1,12 @@
 """The cache among the app's other middleware."""
 
+import functools
+
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware as CookieSessions
+from starlette.types import ASGIApp
 
 from cachemw import CacheMiddleware, MemoryStore, SessionMiddleware
 from cachemw.caching.placement import faults, strays, warnings
@@ -26,7 +29,39 @@ def test_sessions_outside_are_a_fault_whoever_made_them() -> None:
 def test_an_encoder_inside_is_a_waste() -> None:
     (warning,) = warnings([CACHE, GZIP], CacheMiddleware)
     assert "GZipMiddleware is inside" in warning
-    assert warnings([GZIP, CACHE, Middleware(CORSMiddleware)], CacheMiddleware) == []
+    assert warnings([GZIP, CACHE], CacheMiddleware) == []
+
+
+def test_cors_inside_is_a_waste_and_outside_is_right() -> None:
+    cors = Middleware(CORSMiddleware, allow_origins=["*"])
+    (warning,) = warnings([CACHE, cors], CacheMiddleware)
+    assert "CORSMiddleware is inside" in warning and "add it after the cache" in warning
+    assert warnings([cors, CACHE], CacheMiddleware) == []
+
+
+def test_a_class_of_ones_own_is_what_it_is_derived_from() -> None:
+    class Sessions(CookieSessions):
+        pass
+
+    class Zip(GZipMiddleware):
+        pass
+
+    class Cache(CacheMiddleware):
+        pass
+
+    own = Middleware(Cache, store=MemoryStore())
+    (fault,) = faults([Middleware(Sessions, secret_key="k"), own], CacheMiddleware)
+    assert fault.startswith("Sessions is outside")
+    (warning,) = warnings([own, Middleware(Zip)], CacheMiddleware)
+    assert warning.startswith("Zip is inside")
+
+
+def test_middleware_may_be_made_by_a_function() -> None:
+    def wrap(app: ASGIApp) -> ASGIApp:
+        return app
+
+    assert faults([Middleware(wrap), CACHE], CacheMiddleware) == []
+    assert warnings([CACHE, Middleware(functools.partial(wrap))], CacheMiddleware) == []
 
 
 def test_without_a_cache_there_is_nothing_to_say() -> None:

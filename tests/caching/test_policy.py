@@ -24,6 +24,10 @@ class Guard:
         return True
 
 
+async def tenant_later(connection: object) -> str:
+    return "acme"
+
+
 def tenant(connection: HTTPConnection) -> str:
     return "acme"
 
@@ -131,9 +135,17 @@ def test_a_refresh_ahead_begins_at_a_share_or_so_long_before(written: Any, age: 
             "max_variants: Input should be greater than or equal to 1",
         ),
         ({"max_variants": 0, "jitter": -1}, "jitter: Input should be greater than or equal to 0; "),
-        ({"ttl_by_status": {99: 1}}, "ttl_by_status: 99 is no status that can be kept"),
-        ({"ttl_by_status": {304: 1}}, "304 is no status that can be kept"),
-        ({"ttl_by_status": {"4xx": 1}}, "'4xx' is no status that can be kept"),
+        ({"ttl": 2**31 + 1}, "ttl: 2147483649 is not a duration: 68 years"),
+        ({"ttl": tenant_later}, "ttl: an async function cannot give it"),
+        ({"ttl_by_status": {99: 1}}, "ttl_by_status: 99 is no status: write {404: '10s'}"),
+        ({"ttl_by_status": {600: 1}}, "600 is no status"),
+        ({"ttl_by_status": {"4xx": 1}}, "'4xx' is no status"),
+        ({"ttl_by_status": {103: 1}}, "103 is not final, and passed on as it comes: leave it out"),
+        ({"ttl_by_status": {206: 1}}, "206 is a part, and never kept: give 200 this lifetime"),
+        ({"ttl_by_status": {304: 1}}, "304 renews what is kept: give 200 this lifetime"),
+        ({"ttl_by_status": {401: 1}}, "401 answers one request only, and is never kept"),
+        ({"ttl_by_status": {429: 1}}, "429 answers one request only, and is never kept"),
+        ({"ttl_by_status": {404: 1, "404": 2}}, "404 is named twice"),
         ({"ttl_by_status": {404: "x"}}, "ttl_by_status: 'x' is not a duration"),
         ({"ttl_by_status": 404}, "ttl_by_status: 404 must map statuses to durations"),
         ({"methods": ["GET", "PUT"]}, "methods: PUT is not cacheable: choose among"),

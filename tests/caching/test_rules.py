@@ -270,7 +270,7 @@ def test_what_is_at_its_limit_is_kept() -> None:
         (503, False, Reason.ERROR),
         (400, True, True),
         (503, True, True),
-        (429, True, Reason.PER_REQUEST),
+        (429, False, Reason.PER_REQUEST),
     ],
 )
 def test_errors_are_kept_where_they_are_named(status: int, named: bool, kept: Any) -> None:
