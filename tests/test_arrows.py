@@ -25,6 +25,8 @@ LAYERS = [
         "cli/*",
         "testing/*",
         "dashboard/*",
+        "doctor/*",
+        "inspection/*",
     ),
     # await, clock, tasks, randomness
     (

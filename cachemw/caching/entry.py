@@ -156,6 +156,12 @@ def unpack(stored: bytes) -> Record:
     raise UnreadableEntry(f"no such kind of record: {kind}")
 
 
+def unpack_beginning(stored: bytes) -> Record:
+    """The record of which these are the first bytes; its body is as stored, as far as it goes.
+    `UnreadableEntry` if the header is not among them."""
+    return unpack(stored[:2] + bytes(flags & SOFT for flags in stored[2:3]) + stored[3:])
+
+
 def _checked(header: EntryHeader) -> EntryHeader:
     """The header, if its numbers are such as can be counted with and sent."""
     spans = (header.initial_age, header.fresh, header.stale_while_revalidate)

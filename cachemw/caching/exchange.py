@@ -38,8 +38,11 @@ from cachemw.telemetry.events import Outcome
 async def exchange(call: Call, matched: Matched[CachePolicy]) -> None:
     """Answer a request that may be answered from the cache."""
     engine = call.engine
-    if not await _identify(call, matched):
+    resource = await identify(call, matched)
+    if isinstance(resource, Reason):
+        await call.bypass(resource)
         return
+    call.resource = resource
     try:
         found = await engine.shelf.find(call.resource)
     except StoreUnavailable:
@@ -81,16 +84,15 @@ async def _hit(call: Call, entry: Entry, now: int, detail: Reason | None, *, ref
 # --- what is asked for
 
 
-async def _identify(call: Call, matched: Matched[CachePolicy]) -> bool:
-    """Find out the resource. False when the request went to the app because it cannot have one."""
+async def identify(call: Call, matched: Matched[CachePolicy]) -> Resource | Reason:
+    """The resource that is asked for, or why the request cannot have one."""
     policy, digest = call.policy, b""
     if call.request.method not in ("GET", "HEAD"):
         most = int(policy.max_body)
         call.body, messages, is_all = await read_body(call.receive, most)
         call.receive = replaying(messages, call.receive)
         if not is_all or len(call.body) > most:
-            await call.bypass(Reason.KEY_TOO_LARGE)
-            return False
+            return Reason.KEY_TOO_LARGE
         digest = _body_digest(call.request.headers, call.body)
     setting = call.engine.settings.of(matched)
     chosen: tuple[bytes, ...] = ()
@@ -98,8 +100,7 @@ async def _identify(call: Call, matched: Matched[CachePolicy]) -> bool:
     if not setting.is_plain:
         chosen, identity = await _chosen(call)
         if not identity and _is_somebody_unnamed(call):
-            await call.bypass(Reason.AUTHORIZATION)
-            return False
+            return Reason.AUTHORIZATION
     if root := call.scope.get("root_path", ""):
         # The app's links begin with it, and an outer layer may have taken it from a header.
         chosen = (*chosen, root.encode("utf-8", "surrogatepass"))
@@ -107,8 +108,7 @@ async def _identify(call: Call, matched: Matched[CachePolicy]) -> bool:
     tags = setting.tags(matched, call.request, identity)
     if digest:
         tags = (bodies_tag(primary_key(call.request, policy)), *tags)
-    call.resource = Resource(call.request, policy, primary, chosen, tags)
-    return True
+    return Resource(call.request, policy, primary, chosen, tags)
 
 
 def _body_digest(headers: Headers, body: bytes) -> bytes:

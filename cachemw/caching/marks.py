@@ -100,15 +100,23 @@ def purges(
     return decorate
 
 
-def policy_on(route: AppRoute) -> CachePolicy | None:
-    """The policy that is marked on a route of the app, the nearest one if there are several."""
+def mark_on(route: AppRoute) -> CachedMark | None:
+    """The mark on a route of the app that counts: the nearest one if there are several."""
     for carrier in reversed(route.carriers):
         mark = getattr(carrier, "dependency", None) or _own(carrier, _CACHED)
         if isinstance(mark, CachedMark):
-            params = route.pattern.convertors
-            mark.policy.tag_templates.demand_path(params, f"{mark.where}, on {route.pattern}")
-            return mark.policy
+            return mark
     return None
+
+
+def policy_on(route: AppRoute) -> CachePolicy | None:
+    """The policy that is marked on a route of the app."""
+    mark = mark_on(route)
+    if mark is None:
+        return None
+    params = route.pattern.convertors
+    mark.policy.tag_templates.demand_path(params, f"{mark.where}, on {route.pattern}")
+    return mark.policy
 
 
 def purges_on(route: AppRoute) -> tuple[PurgesMark, ...] | None:

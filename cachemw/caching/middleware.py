@@ -96,7 +96,7 @@ class CacheMiddleware:
         self, scope: Scope, receive: Receive, send: Send, matched: Matched[CachePolicy]
     ) -> None:
         began, request, policy = perf_counter(), head_of(scope), matched.policy
-        wishes = _wishes(request.headers, policy)
+        wishes = wishes_of(request.headers, policy)
         route = matched.pattern.text
         call = Call(self.engine, scope, receive, send, request, policy, wishes, route, began)
         is_known, has_session = is_known_from_outside(scope), "session" in scope
@@ -179,7 +179,7 @@ class CacheMiddleware:
             logger.warning(warning)
 
 
-def _wishes(headers: Headers, policy: CachePolicy) -> CacheControl:
+def wishes_of(headers: Headers, policy: CachePolicy) -> CacheControl:
     """What the client asks of the cache, as far as the policy lets it."""
     asked = requested(headers)
     if asked is NOTHING or policy.obey_client:

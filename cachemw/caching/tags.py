@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Literal, TypeAlias
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Headers, combined
@@ -38,6 +38,11 @@ def tag_bytes(text: str) -> bytes:
     # Escapes are '%' and two hex digits, so no short tag can look like this.
     digest = blake2b(safe, digest_size=16).hexdigest().encode("ascii")
     return safe[: _LONGEST - 34] + b"%~" + digest
+
+
+def tag_text(tag: bytes) -> str:
+    """A stored tag as it was said; of a long one, as far as it was kept."""
+    return unquote(tag.decode("ascii", "replace"), errors="surrogatepass")
 
 
 @dataclass(frozen=True, slots=True)

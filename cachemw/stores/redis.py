@@ -153,6 +153,16 @@ class RedisStore(Store):
         """How to connect to each server that is known to this event loop, by its address."""
         return {node.name: node.dial for node in self._topology().known_nodes()}
 
+    async def survey(self, *command: bytes | str | int) -> dict[str, Any]:
+        """What each server says to one command, by its address; `StoreUnavailable` for one that
+        refuses it or does not answer."""
+        jobs = [(Raw(b"", *command), node) for node in await self._topology().nodes()]
+        for job, node in jobs:
+            node.submit(job)
+        waiting = [job.future for job, _ in jobs]
+        said = await asyncio.gather(*waiting, return_exceptions=True)
+        return {node.name: answer for (_, node), answer in zip(jobs, said, strict=True)}
+
     async def ask(self, *command: bytes | str | int) -> list[Any]:
         """The answers of every server to one command: for looking at them, not for features."""
         jobs = [(Raw(b"", *command), node) for node in await self._topology().nodes()]

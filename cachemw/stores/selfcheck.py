@@ -37,14 +37,14 @@ class Askable(Protocol):
 
 async def self_check(store: Askable) -> list[str]:
     """Findings, each with its consequence and its fix; none when all is well."""
-    findings = await _refused_commands(store)
+    findings = await refused_commands(store)
     for info in await _answers(store, "INFO"):
-        facts = dict(re.findall(r"^(\w+):(.*?)\r?$", _text(info), re.MULTILINE))
-        findings += _judge(facts)
+        findings += _judge(facts_of(info))
     return list(dict.fromkeys(findings))
 
 
-async def _refused_commands(store: Askable) -> list[str]:
+async def refused_commands(store: Askable) -> list[str]:
+    """What the user whom we are may not do, with the consequence and, after a `;`, the fix."""
     scratch = store.prefix + b"selfcheck"
     probes: dict[str, tuple[bytes | str | int, ...]] = {
         "mget": ("MGET", scratch),
@@ -82,6 +82,11 @@ async def _answers(store: Askable, *command: str) -> list[Any]:
         return await store.ask(*command)
     except StoreUnavailable:
         return []  # INFO is not ours to demand
+
+
+def facts_of(info: Any) -> dict[str, str]:
+    """The lines of an answer to INFO, or to CLUSTER INFO."""
+    return dict(re.findall(r"^(\w+):(.*?)\r?$", _text(info), re.MULTILINE))
 
 
 def _judge(facts: dict[str, str]) -> list[str]:
