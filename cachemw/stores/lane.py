@@ -66,6 +66,7 @@ class Lane(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._reader: Any = None
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = 0.0  # not asked of the timer: for what is due at once, uvloop has none
         self._probing: asyncio.TimerHandle | None = None
         self._flush_is_due = False
         self._is_full = False
@@ -241,7 +242,11 @@ class Lane(asyncio.Protocol):
         if self._timer is None:
             oldest = self._oldest_deadline()
             if oldest is not None:
-                self._timer = self._loop.call_at(max(oldest, now), self._check_deadline, False)
+                self._ring(max(oldest, now), is_second_look=False)
+
+    def _ring(self, when: float, *, is_second_look: bool) -> None:
+        self._rings_at = when
+        self._timer = self._loop.call_at(when, self._check_deadline, is_second_look)
 
     def _oldest_deadline(self) -> float | None:
         if len(self._waiting) > self._overdue:
@@ -255,11 +260,11 @@ class Lane(asyncio.Protocol):
             return
         if now < oldest:
             self._watch(now)
-        elif timer is not None and now - timer.when() > LATE and not is_second_look:
+        elif timer is not None and now - self._rings_at > LATE and not is_second_look:
             # The loop was blocked, and that time does not count: replies may lie in the socket, or
             # a handshake may have been kept waiting.
-            patience = min(now - timer.when(), self._deadline)
-            self._timer = self._loop.call_at(now + patience, self._check_deadline, True)
+            patience = min(now - self._rings_at, self._deadline)
+            self._ring(now + patience, is_second_look=True)
         elif self._is_answering(now):
             self._note_long_reply()
             self._fail_overdue(now)

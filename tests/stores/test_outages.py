@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from cachemw.errors import StoreUnavailable
 from cachemw.scripts import Script
+from cachemw.stores.breaker import Breaker
 from cachemw.stores.redis import RedisStore
 from tests.servers import Server
 from tests.stores.conftest import Opener
@@ -314,6 +315,26 @@ def test_it_works_on_uvloop(redis_url: str) -> None:
     async def check() -> None:
         store = RedisStore(redis.asyncio.from_url(redis_url), deadline="5s")
         await check_store(store)
+        await store.aclose()
+
+    uvloop.run(check())
+
+
+def test_on_uvloop_every_call_to_a_frozen_server_ends(valkey: Server) -> None:
+    """Its timers ring up to half a millisecond early, and what is then due at once has no timer."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def check() -> None:
+        store = RedisStore(
+            redis.asyncio.from_url(valkey.url),
+            deadline=0.02,
+            breaker=lambda: Breaker(failures=1000),
+        )
+        await store.get(b"k")
+        valkey.stop()
+        for _ in range(20):
+            async with asyncio.timeout(10):
+                assert await outcome(store.get(b"k")) in ("timeout", "connection")
         await store.aclose()
 
     uvloop.run(check())
