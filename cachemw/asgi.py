@@ -1,6 +1,6 @@
 """The only file that reads ASGI scopes and builds ASGI messages."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -42,6 +42,32 @@ def route_path(scope: Scope) -> str:
     return path
 
 
+def fields_of(scope: Scope) -> dict[bytes, bytes]:
+    """The request's fields by name; empty when one is repeated."""
+    lines = scope["headers"]
+    fields = dict(lines)
+    return fields if len(fields) == len(lines) else {}
+
+
+def address_of(scope: Scope, fields: Mapping[bytes, bytes]) -> tuple[Hashable, ...] | None:
+    """What a request asks for, as it came: requests with one address are for one resource. None
+    where the Host field does not say whose."""
+    host = fields.get(b"host")
+    if host is None:
+        return None
+    get = scope.get
+    return (
+        id(get("app")),
+        scope["method"],
+        host,
+        scope["path"],
+        get("raw_path"),
+        get("query_string"),
+        get("root_path"),
+        get("scheme"),
+    )
+
+
 def host_of(scope: Scope) -> bytes:
     """The Host field, empty when there is none."""
     return first_of(scope["headers"], b"host") or b""
@@ -63,8 +89,8 @@ def body_message(body: bytes, *, more: bool = False) -> Message:
 
 async def respond(send: Send, status: int, headers: Iterable[Header], body: bytes) -> None:
     """Send a whole response."""
-    await send(start_message(status, headers))
-    await send(body_message(body))
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def plain_extensions(scope: Scope) -> dict[str, Any]:

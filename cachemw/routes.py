@@ -339,13 +339,20 @@ class RouteTable(Generic[P]):
         """What applies to a request. `app` is whatever has `.routes`, or None."""
         routes = getattr(app, "routes", None)
         if routes is not None:
-            if not self._is_current(routes):
+            if not self.is_current(app):
                 self.resolve(app)
             if self._marked:
                 found = self._table(host).match(method, path)
                 if found is not None and found.policy is not None:
                     return cast(Matched[P], found)
         return self.routes.match(method, path)
+
+    def is_current(self, app: object) -> bool:
+        """Whether the app's routes are those that were read."""
+        routes, lists = getattr(app, "routes", None), self._lists
+        if routes is None or not lists:
+            return routes is None
+        return lists[0] is routes and sum(map(len, lists)) == self._count
 
     def resolve(self, app: object) -> None:
         """Read the app's routes and marks; a mark that is wrong raises here."""
@@ -363,10 +370,6 @@ class RouteTable(Generic[P]):
     def marked(self) -> list[tuple[AppRoute, P]]:
         """The routes that carry a mark, and the mark."""
         return [(route, policy) for route, policy in self._marked if policy is not None]
-
-    def _is_current(self, routes: Sequence[BaseRoute]) -> bool:
-        lists = self._lists
-        return bool(lists) and lists[0] is routes and sum(map(len, lists)) == self._count
 
     def _table(self, host: bytes) -> "Routes[P | None]":
         """The routes as they are for one host; most apps have but one such table."""

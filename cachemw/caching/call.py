@@ -12,6 +12,7 @@ from cachemw.caching import status
 from cachemw.caching.cache_control import OUR_TARGET, CacheControl
 from cachemw.caching.flights import Flights
 from cachemw.caching.keeper import Keeper
+from cachemw.caching.pages import Pages
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
@@ -39,6 +40,7 @@ class Engine:
         self.tally = store.tally
         self.flights = Flights(store.now, store.tally)
         self.settings = Settings()
+        self.pages = Pages()
         self._complained_of: set[object] = set()
 
     def complain(self, rule: object, error: Exception) -> None:

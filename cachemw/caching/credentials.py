@@ -79,7 +79,7 @@ _OF_A_BODY = frozenset(
 
 def credential_in(headers: Headers, policy: CachePolicy) -> bool:
     """Whether the request says who is asking, cookies apart."""
-    return any(_is_credential(name, policy) for name, _ in headers)
+    return any(is_credential(name, policy) for name, _ in headers)
 
 
 def foreign_cookie_in(headers: Headers, policy: CachePolicy) -> bool:
@@ -106,7 +106,7 @@ def credentials_of(headers: Headers, policy: CachePolicy) -> bytes:
     """Who is asking when no `identity` says it: a digest of every credential, in order."""
     digest = blake2b(digest_size=16)
     for name, value in headers:
-        if name == b"cookie" or _is_credential(name, policy):
+        if name == b"cookie" or is_credential(name, policy):
             for part in (name, value):
                 digest.update(len(part).to_bytes(8, "big") + part)
     return digest.digest()
@@ -166,7 +166,7 @@ def for_everybody(headers: Headers, policy: CachePolicy, *, keeps_body: bool) ->
     plain = tuple(
         (name, value)
         for name, value in kept
-        if name != b"cookie" and not _is_credential(name, policy)
+        if name != b"cookie" and not is_credential(name, policy)
     )
     return (*plain, (b"cookie", b"; ".join(cookies))) if cookies else plain
 
@@ -181,7 +181,8 @@ def _with_one_host(headers: Iterable[Header]) -> Headers:
     return ((b"host", hosts[0].lower()), *rest) if hosts else rest
 
 
-def _is_credential(name: bytes, policy: CachePolicy) -> bool:
+def is_credential(name: bytes, policy: CachePolicy) -> bool:
+    """Whether a field says who is asking, and the policy does not vary by it."""
     return _says_who(name) and name.decode("latin-1") not in policy.header_names
 
 

@@ -162,6 +162,22 @@ def unpack_beginning(stored: bytes) -> Record:
     return unpack(stored[:2] + bytes(flags & SOFT for flags in stored[2:3]) + stored[3:])
 
 
+def is_entry(stored: bytes | None) -> bool:
+    """Whether readable bytes are those of an entry."""
+    return stored is not None and stored[1] == _ENTRY
+
+
+def lead_of(stored: bytes) -> bytes:
+    """An entry's bytes up to its body. They say all about it but the body."""
+    return stored[: FIXED + int.from_bytes(stored[11:15], "big")]
+
+
+def body_of(stored: bytes, lead: bytes) -> bytes:
+    """The body behind `lead`; `UnreadableEntry` if it is none."""
+    body, flags = stored[len(lead) :], lead[2]
+    return decompressed(flags, body) if flags else body
+
+
 def _checked(header: EntryHeader) -> EntryHeader:
     """The header, if its numbers are such as can be counted with and sent."""
     spans = (header.initial_age, header.fresh, header.stale_while_revalidate)

@@ -9,9 +9,10 @@ from typing import assert_never
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from cachemw.asgi import read_body, replaying, respond
+from cachemw.asgi import address_of, fields_of, read_body, replaying, respond
 from cachemw.caching import status
 from cachemw.caching.asking import Asking, start_refresh
+from cachemw.caching.cache_control import NOTHING
 from cachemw.caching.call import Call
 from cachemw.caching.credentials import (
     cookies_named,
@@ -21,12 +22,13 @@ from cachemw.caching.credentials import (
 )
 from cachemw.caching.entry import Entry
 from cachemw.caching.keys import primary_key
+from cachemw.caching.look import Look
 from cachemw.caching.options import IdentityValue
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.replay import answer
 from cachemw.caching.resource import Resource
-from cachemw.caching.rules import Hit, Miss, OnlyIfCached, StaleHit, Validate, decide
+from cachemw.caching.rules import Found, Hit, Miss, OnlyIfCached, StaleHit, Validate, decide
 from cachemw.caching.stamps import bodies_tag
 from cachemw.caching.status import Forward
 from cachemw.errors import StoreUnavailable
@@ -35,8 +37,8 @@ from cachemw.routes import Matched
 from cachemw.telemetry.events import Outcome
 
 
-async def exchange(call: Call, matched: Matched[CachePolicy]) -> None:
-    """Answer a request that may be answered from the cache."""
+async def exchange(call: Call, matched: Matched[CachePolicy], look: Look | None = None) -> None:
+    """Answer a request that may be answered from the cache. `look`: what was read for it."""
     engine = call.engine
     resource = await identify(call, matched)
     if isinstance(resource, Reason):
@@ -44,13 +46,16 @@ async def exchange(call: Call, matched: Matched[CachePolicy]) -> None:
         return
     call.resource = resource
     try:
-        found = await engine.shelf.find(call.resource)
+        found = await engine.shelf.find(call.resource, look=look)
     except StoreUnavailable:
         await Asking(call, Miss(Forward.MISS, Reason.STORE_UNAVAILABLE), None).run()
         return
     now = engine.store.now()
     decision = decide(found, call.asked, call.policy, now=now, luck=1 - random.random())
     match decision:
+        case Hit(entry, False, None):
+            _remember(call, found)
+            await _hit(call, entry, now, None, refresh=False)
         case Hit(entry, refresh, detail):
             await _hit(call, entry, now, detail, refresh=refresh)
         case StaleHit(entry, detail):
@@ -79,6 +84,15 @@ async def _hit(call: Call, entry: Entry, now: int, detail: Reason | None, *, ref
     outcome = Outcome.HIT if detail is None else Outcome.STALE
     call.tell(outcome, detail, code, now, age=age, size=len(body), saved=saved)
     await respond(call.send, code, headers, body)
+
+
+def _remember(call: Call, found: Found) -> None:
+    """Let equal requests take the short way from now on."""
+    if call.asked is NOTHING and call.request.method in ("GET", "HEAD"):
+        fields = fields_of(call.scope)
+        call.engine.pages.learn(
+            address_of(call.scope, fields), fields, call.policy, call.route, found
+        )
 
 
 # --- what is asked for

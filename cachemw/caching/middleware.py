@@ -6,7 +6,8 @@
                  │            │
                  app      app, with the reason in Cache-Status
 
-What happens from the key on is `exchange.py`; requests that change something are `changes.py`.
+A page that was answered before takes a short way, which gives the same bytes (`pages.py`). What
+happens from the key on is `exchange.py`; requests that change something are `changes.py`.
 """
 
 import logging
@@ -15,18 +16,29 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.asgi import head_of, host_of, response_head, route_path
+from cachemw.asgi import (
+    address_of,
+    fields_of,
+    head_of,
+    host_of,
+    respond,
+    response_head,
+    route_path,
+)
 from cachemw.caching.cache import Cache
 from cachemw.caching.cache_control import NOTHING, CacheControl, requested
-from cachemw.caching.call import Call, Engine
+from cachemw.caching.call import RESULT, Call, Engine
 from cachemw.caching.changes import Changes
 from cachemw.caching.credentials import is_known_from_outside
 from cachemw.caching.exchange import exchange
 from cachemw.caching.invalidation import SAFE_METHODS
+from cachemw.caching.look import Look
 from cachemw.caching.marks import PurgesMark, policy_on, purges_on
+from cachemw.caching.pages import Page
 from cachemw.caching.placement import faults, strays, warnings
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
+from cachemw.caching.replay import CONDITIONS
 from cachemw.caching.rules import admit
 from cachemw.caching.status import Forward
 from cachemw.errors import ConfigurationError
@@ -35,6 +47,7 @@ from cachemw.routes import Matched, Routes, RouteTable, app_routes
 from cachemw.stores.base import Store
 from cachemw.stores.near import with_near
 from cachemw.telemetry.bulletin import Publisher
+from cachemw.telemetry.events import Exchange, shortened
 
 logger = logging.getLogger("cachemw.cache")
 
@@ -81,6 +94,41 @@ class CacheMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        page, fields = self._page(scope)
+        if page is None:
+            await self._route(scope, receive, send, None)
+            return
+        # The short way: the one trip, and the answer (`pages.py`).
+        began, method, engine = perf_counter(), scope["method"], self.engine
+        look = await engine.shelf.look(page.keys, is_near=page.is_near)
+        now = engine.store.now()
+        is_plain = method == "GET" and CONDITIONS.isdisjoint(fields)
+        served = page.answer(look, now, None if is_plain else head_of(scope))
+        if served is None:
+            await self._route(scope, receive, send, look)
+            return
+        age, (status, headers, body) = served
+        scope[RESULT], path, route = "hit", shortened(scope["path"]), page.route
+        seconds, size = perf_counter() - began, len(body)
+        engine.tally.exchanged(
+            Exchange(now, method, path, route, "hit", "", status, age, seconds, size, page.took)
+        )
+        await respond(send, status, headers, body)
+
+    def _page(self, scope: Scope) -> tuple[Page | None, Mapping[bytes, bytes]]:
+        """The page that a request is for if it was answered before, and the request's fields."""
+        pages = self.engine.pages
+        if not self.policies.is_current(scope.get("app")):
+            pages.clear()
+        fields = fields_of(scope)
+        page = pages.of(address_of(scope, fields), fields)
+        if page is not None and page.knows_nobody:
+            is_known = "session" in scope or is_known_from_outside(scope)
+            return None if is_known else page, fields
+        return page, fields
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send, look: Look | None) -> None:
+        """The long way."""
         method: str = scope["method"]
         app, path, host = scope.get("app"), route_path(scope), host_of(scope)
         matched = self.policies.match(app, method, path, host)
@@ -90,10 +138,15 @@ class CacheMiddleware:
             self.engine.tally.counts.unruled += 1
             await self.app(scope, receive, send)
         else:
-            await self._answer(scope, receive, send, matched)
+            await self._answer(scope, receive, send, matched, look)
 
     async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, matched: Matched[CachePolicy]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        matched: Matched[CachePolicy],
+        look: Look | None,
     ) -> None:
         began, request, policy = perf_counter(), head_of(scope), matched.policy
         wishes = wishes_of(request.headers, policy)
@@ -102,7 +155,7 @@ class CacheMiddleware:
         is_known, has_session = is_known_from_outside(scope), "session" in scope
         refused = admit(request, policy, is_known=is_known, has_session=has_session)
         if refused is None:
-            await exchange(call, matched)
+            await exchange(call, matched, look)
         else:
             forward = Forward.METHOD if refused is Reason.METHOD else Forward.BYPASS
             await call.bypass(refused, forward)

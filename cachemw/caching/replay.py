@@ -4,23 +4,25 @@ Pure. Whether the entry may be used at all has been decided before (`rules.py`).
 """
 
 from hashlib import blake2b
+from typing import TypeAlias
 
 from cachemw.caching.entry import Entry
 from cachemw.caching.ranges import Partial, Unsatisfiable, Whole, partial, plan, unsatisfiable
 from cachemw.caching.validation import Condition, evaluate, not_modified_headers
 from cachemw.messages import Header, RequestHead, first_of
 
-_CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
-_WITHOUT_LENGTH = (204, 304)
+CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
+WITHOUT_LENGTH = (204, 304)
+
+Answer: TypeAlias = tuple[int, list[Header], bytes]
+"""Status, headers and body."""
 
 
-def answer(
-    request: RequestHead, entry: Entry, told: Header, now: int
-) -> tuple[int, list[Header], bytes]:
-    """Status, headers and body for one client. `told` is the Cache-Status line."""
+def answer(request: RequestHead, entry: Entry, told: Header, now: int) -> Answer:
+    """What one client gets. `told` is the Cache-Status line."""
     head, body = entry.head, entry.body
     extra = ((b"age", b"%d" % entry.age(now)), told)
-    if not _CONDITIONS.isdisjoint([name for name, _ in request.headers]):
+    if not CONDITIONS.isdisjoint([name for name, _ in request.headers]):
         received = entry.header.received / 1e6
         if evaluate(request, head, received=received) is Condition.NOT_MODIFIED:
             return 304, [*not_modified_headers(head.headers), *extra], b""
@@ -32,7 +34,7 @@ def answer(
             case Unsatisfiable():
                 head, body = unsatisfiable(len(body)), b""
     headers = [*head.headers, *extra]
-    if head.status not in _WITHOUT_LENGTH and first_of(head.headers, b"content-length") is None:
+    if head.status not in WITHOUT_LENGTH and first_of(head.headers, b"content-length") is None:
         headers.append((b"content-length", b"%d" % len(body)))
     return head.status, headers, b"" if request.method == "HEAD" else body
 

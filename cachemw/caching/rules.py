@@ -21,6 +21,7 @@ from cachemw.caching.freshness import (
     may_replace_error,
     may_revalidate_later,
 )
+from cachemw.caching.look import Look
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.status import Forward
@@ -78,6 +79,10 @@ class Found:
     missing: Forward = Forward.URI_MISS
     """Without an entry: in which way it is missing."""
     detail: Reason | None = None
+    fields: tuple[bytes, ...] = ()
+    """The request fields that have selected the entry."""
+    look: Look | None = None
+    """What was read, if nothing else was needed to find the entry."""
 
 
 @dataclass(frozen=True, slots=True)

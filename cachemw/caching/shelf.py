@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 from cachemw.caching.entry import Entry, Record, Refusal, Signpost, unpack
 from cachemw.caching.keys import record_key
+from cachemw.caching.look import Look
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Found
 from cachemw.caching.stamps import Standing, read_stamp, stamp_key, standing
 from cachemw.caching.status import Forward
-from cachemw.errors import UnreadableEntry
+from cachemw.errors import StoreUnavailable, UnreadableEntry
 from cachemw.stores.base import Store
 from cachemw.stores.near import NearStore
 
@@ -73,17 +74,30 @@ class Shelf:
         if len(plans) > REMEMBERED:
             plans.popitem(last=False)
 
-    async def find(self, resource: Resource, *, afresh: bool = False) -> Found:
-        """What is stored for a request; `afresh`: nothing but what the server says now. Raises
-        `StoreUnavailable`."""
-        store = self._far if afresh or not _may_be_near(resource.policy) else self._near
+    async def look(self, keys: tuple[bytes, ...], *, is_near: bool) -> Look:
+        """Read some keys. The one trip of a hit."""
+        store = self._near if is_near else self._far
+        try:
+            return Look(keys, await store.get_many(keys), is_near=is_near)
+        except StoreUnavailable as error:
+            return Look(keys, error, is_near=is_near)
+
+    async def find(
+        self, resource: Resource, *, afresh: bool = False, look: Look | None = None
+    ) -> Found:
+        """What is stored for a request; `afresh`: nothing but what the server says now; `look`:
+        what was read for it before. Raises `StoreUnavailable`."""
+        is_near = not afresh and _may_be_near(resource.policy)
+        store = self._near if is_near else self._far
         plan = self._plan(resource)
         fields, tags = resource.fields(plan.fields), (*resource.tags, *plan.extra)
         variant = resource.variant(fields)
-        keys = [record_key(resource.primary), *map(stamp_key, tags)]
+        keys = (record_key(resource.primary), *map(stamp_key, tags))
         if variant:
-            keys.append(record_key(resource.primary, variant))
-        values = await store.get_many(keys)
+            keys = (*keys, record_key(resource.primary, variant))
+        if look is None or look.keys != keys:
+            look = await self.look(keys, is_near=is_near)
+        values = look.taken()
         record = _read(values[0])
         if isinstance(record, Signpost):
             signpost, fields = record, resource.fields(record.fields)
@@ -92,6 +106,7 @@ class Shelf:
                 record = _read(values[-1])
             else:
                 record = _read(await store.get(record_key(resource.primary, actual)))
+                look = None
             if isinstance(record, Entry):
                 record = _under(signpost, record)
             if record is None:
@@ -111,7 +126,8 @@ class Shelf:
             stamps.update(zip(unknown, more, strict=True))
         if unknown or len(record.header.tags) != len(tags) or fields != plan.fields:
             self.learn(resource, fields, record.header.tags)
-        return _judged(record, stamps)
+            look = None
+        return _judged(record, stamps, fields, look)
 
     async def is_purged(self, born: int, tags: Sequence[bytes]) -> bool:
         """Whether one of these tags is known to have been purged since an instant.
@@ -138,14 +154,19 @@ def _may_be_near(policy: CachePolicy) -> bool:
     return policy.near_cache and policy.credentials in ("bypass", "strip")
 
 
-def _judged(entry: Entry, stamps: dict[bytes, bytes | None]) -> Found:
+def _judged(
+    entry: Entry,
+    stamps: dict[bytes, bytes | None],
+    fields: tuple[bytes, ...],
+    look: Look | None,
+) -> Found:
     match standing(entry.header.born, entry.header.tags, stamps):
         case Standing.GONE:
             return Found(missing=Forward.MISS, detail=Reason.PURGED)
         case Standing.STALE:
             return Found(entry, is_soft=True)
         case Standing.VALID:
-            return Found(entry, is_soft=entry.is_soft)
+            return Found(entry, is_soft=entry.is_soft, fields=fields, look=look)
 
 
 def _nothing(record: Refusal | Signpost | str | None) -> Found:

@@ -16,8 +16,8 @@ from cachemw.messages import Header
 
 CACHE_STATUS = b"cache-status"
 _NAME = b"cachemw"
-_HIT = _NAME + b"; hit; ttl=%d"
-_LARGEST = 10**15 - 1  # the largest Integer of a structured field
+HIT = _NAME + b"; hit; ttl=%d"
+LARGEST = 10**15 - 1  # the largest Integer of a structured field
 
 
 class Forward(StrEnum):
@@ -35,7 +35,7 @@ class Forward(StrEnum):
 
 def hit(ttl: float, *, detail: Reason | None = None, key: bytes | None = None) -> Header:
     """The request was answered from the cache; a negative `ttl` says that the answer is stale."""
-    return CACHE_STATUS, _HIT % _seconds(ttl) + _explanation(detail, key)
+    return CACHE_STATUS, HIT % _seconds(ttl) + _explanation(detail, key)
 
 
 def forwarded(
@@ -89,4 +89,4 @@ def _is_plain(character: int) -> bool:
 
 
 def _seconds(ttl: float) -> int:
-    return max(-_LARGEST, min(floor(ttl), _LARGEST))
+    return max(-LARGEST, min(floor(ttl), LARGEST))

@@ -1,0 +1,194 @@
+"""The short way to a hit: what equal requests before this one have come to.
+
+A busy page is asked for again and again, and nothing about it changes but the time. What the long
+way (`exchange.py`) has worked out for it is kept here as a `Page`. It is made by pure functions of
+
+    the address       method, scheme, host, path and query as they came, and the fields that select
+                      a variant; no other field has a say under the policy, which is seen to
+    what was read     the entry's bytes up to its body, its stamps, the signpost to it
+
+and is used where all of these are the same again, byte for byte. They are looked at for each
+request, and so is the clock. Whatever differs, and whatever is rare (stale entries, guards,
+identities, a Cache-Control of the client's), takes the long way. That is the definition: what this
+file answers is what would have been answered there, to the byte.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Mapping
+from typing import TypeAlias
+
+from cachemw.caching.credentials import is_credential
+from cachemw.caching.entry import Entry, body_of, is_entry, lead_of
+from cachemw.caching.look import Look
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.replay import WITHOUT_LENGTH, Answer, answer
+from cachemw.caching.rules import Found
+from cachemw.caching.status import CACHE_STATUS, HIT, LARGEST, hit
+from cachemw.errors import StoreUnavailable, UnreadableEntry
+from cachemw.messages import RequestHead, first_of
+
+Address: TypeAlias = tuple[Hashable, ...]
+Fields: TypeAlias = Mapping[bytes, bytes]
+Served: TypeAlias = tuple[float, Answer]
+"""An answer, and the age of what it was made of."""
+
+REMEMBERED = 4096  # pages, of two or three kilobytes each
+NAMES = 256  # of fields, for each policy
+_OUTSPOKEN = frozenset(
+    {b"cache-control", b"pragma", b"if-match", b"if-unmodified-since", b"upgrade"}
+)
+"""What a client says to the cache itself. Conditions that it may answer are not among it."""
+
+
+class Bystanders:
+    """The names of fields that have no say in what a policy's pages are, as far as met."""
+
+    def __init__(self, policy: CachePolicy) -> None:
+        self.policy = policy
+        self._names: set[bytes] = set()
+
+    def are_all(self, names: Collection[bytes]) -> bool:
+        known = self._names
+        if known.issuperset(names):
+            return True
+        if any(map(self._has_a_say, names)):
+            return False
+        if len(known) >= NAMES:
+            known.clear()
+        known.update(names)
+        return True
+
+    def _has_a_say(self, name: bytes) -> bool:
+        if name in _OUTSPOKEN:
+            return True
+        if self.policy.credentials != "bypass":  # stripped: nobody asks who it is
+            return False
+        return name == b"cookie" or is_credential(name, self.policy)
+
+
+class Page:
+    """A page as it was answered from the cache."""
+
+    __slots__ = (
+        *("_at", "_has_length", "_header", "_lead", "_others", "_received", "_rest"),
+        *("bystanders", "is_near", "keys", "knows_nobody", "route", "took"),
+    )
+
+    def __init__(self, found: Found, bystanders: Bystanders, route: str) -> None:
+        look, entry = found.look, found.entry
+        assert look is not None and entry is not None
+        values = look.taken()
+        # The entry stands first, or last where a signpost leads to it.
+        is_first = is_entry(values[0])
+        self._at = 0 if is_first else -1
+        self._rest = slice(1, None) if is_first else slice(None, -1)
+        self._others = values[self._rest]
+        self._lead = lead_of(values[self._at] or b"")
+        self._header = header = entry.header
+        self._received = header.received / 1e6
+        self._has_length = (
+            header.status in WITHOUT_LENGTH
+            or first_of(header.headers, b"content-length") is not None
+        )
+        self.route = route
+        self.took = header.took
+        self.keys = look.keys
+        self.is_near = look.is_near
+        self.bystanders = bystanders
+        self.knows_nobody = bystanders.policy.credentials == "bypass"
+
+    def answer(self, look: Look, now: int, request: RequestHead | None) -> Served | None:
+        """What is answered after a look at `keys`; None: that takes the long way.
+
+        `request` is given when it wants anything but the whole.
+        """
+        values = look.came
+        if isinstance(values, StoreUnavailable):
+            return None
+        stored = values[self._at]
+        if (
+            stored is None
+            or not stored.startswith(self._lead)
+            or values[self._rest] != self._others
+        ):
+            return None
+        header = self._header
+        age = header.initial_age + max(0.0, now / 1e6 - self._received)
+        left = header.fresh - age
+        if left <= 0:
+            return None
+        try:
+            body = body_of(stored, self._lead)
+        except UnreadableEntry:
+            return None
+        if request is not None:
+            return age, answer(request, Entry(header, body), hit(left), now)
+        headers = [*header.headers, (b"age", b"%d" % age), (CACHE_STATUS, HIT % left)]
+        if not self._has_length:
+            headers.append((b"content-length", b"%d" % len(body)))
+        return age, (header.status, headers, body)
+
+
+class Pages:
+    """The pages that this process has answered lately."""
+
+    def __init__(self) -> None:
+        self._pages: OrderedDict[Address, Page | tuple[bytes, ...]] = OrderedDict()
+        self._bystanders: dict[int, Bystanders] = {}
+
+    def of(self, address: Address | None, fields: Fields) -> Page | None:
+        """The page that is asked for, if nothing else in the request has a say."""
+        if address is None:
+            return None
+        page = self._pages.get(address)
+        if isinstance(page, tuple):  # the fields that select a variant
+            page = self._pages.get((address, *map(fields.get, page)))
+        if isinstance(page, Page) and page.bystanders.are_all(fields):
+            return page
+        return None
+
+    def learn(
+        self,
+        address: Address | None,
+        fields: Fields,
+        policy: CachePolicy,
+        route: str,
+        found: Found,
+    ) -> None:
+        """Remember what was found, for the next one who asks."""
+        bystanders = self._bystanders_of(policy)
+        if address is None or not _is_simple(policy, found) or not bystanders.are_all(fields):
+            return
+        page = Page(found, bystanders, route)
+        if found.fields:
+            self._keep(address, found.fields)
+            address = (address, *map(fields.get, found.fields))
+        self._keep(address, page)
+
+    def clear(self) -> None:
+        self._pages.clear()
+
+    def _keep(self, address: Address, page: Page | tuple[bytes, ...]) -> None:
+        self._pages[address] = page
+        if len(self._pages) > REMEMBERED:
+            self._pages.popitem(last=False)
+
+    def _bystanders_of(self, policy: CachePolicy) -> Bystanders:
+        known = self._bystanders.get(id(policy))
+        if known is None:  # it holds the policy, so that no other one can get its id
+            known = self._bystanders[id(policy)] = Bystanders(policy)
+        return known
+
+
+def _is_simple(policy: CachePolicy, found: Found) -> bool:
+    """Whether nothing but freshness decides about the next use, and one look shows all of it."""
+    return (
+        found.look is not None
+        and found.entry is not None
+        and not found.is_soft
+        and found.entry.header.fresh < LARGEST
+        and policy.guard is None
+        and policy.refresh_ahead is None
+        and policy.credentials in ("bypass", "strip")
+        and not (policy.cookie_names or policy.identities)
+    )
