@@ -1,75 +1,148 @@
-"""One page that says what this is, and whether its store answers.
+"""The demo shop on FastAPI, written as one would write any app: `python3 run.py demo`.
 
-The store is what CACHEMW_REDIS_URL names, so that several workers share one; without it, a private
-server that lives as long as this process.
+The page at `/` shows these very lines beside the buttons that use them (`tour.py`). The same shop
+in plain Starlette is `plain.py`; what only a demo needs is `backstage.py`.
 """
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from html import escape
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Response
-from fastapi.responses import HTMLResponse
+from fastapi import Depends, FastAPI, Header, Request
+from fastapi.responses import JSONResponse
 
-from cachemw import open_store
-from cachemw.errors import StoreUnavailable
+from cachemw import (
+    CacheContext,
+    Cached,
+    CachePolicy,
+    Purges,
+    RateLimit,
+    Sessions,
+    install,
+    required_session,
+)
+from cachemw.dashboard import dashboard
+from demo_app import more
+from demo_app.backstage import Backstage
+from demo_app.shop import NotFound, Shop
 
-STORE_URL = os.environ.get("CACHEMW_REDIS_URL") or "embedded://"
+backstage = Backstage("FastAPI", __file__)
+shop = Shop(on_query=backstage.log.query)
+sessions = Sessions(idle="30m", absolute="12h", secure=False)  # the demo speaks plain http
 
-store = open_store(STORE_URL)
-
-
-@asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    await store.open()
-    try:
-        yield
-    finally:
-        await store.aclose()
-
-
-app = FastAPI(title="cachemw demo", lifespan=lifespan)
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>cachemw demo</title>
-<style>
-  body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto }}
-  code {{ background: #8882; padding: .1em .3em; border-radius: .3em }}
-</style>
-<h1>cachemw</h1>
-<p>A response cache, a data cache, sessions and rate limits for Starlette and FastAPI apps,
-on one Redis or Valkey.</p>
-<p>The store <code>{store}</code> {state}.</p>
-</html>
-"""
+app = FastAPI(title="cachemw demo")
+cachemw = install(
+    app,
+    store=backstage.url,  # such as "redis://localhost:6379/0"
+    cache={
+        "/products/{id}": CachePolicy(
+            ttl="5m",
+            stale_while_revalidate="1h",
+            tags=["product:{id}"],
+            namespace="catalog",
+            credentials="strip",  # who is logged in gets the same page as everybody
+        ),
+    },
+    sessions=sessions,
+)
 
 
-@app.get("/", response_class=HTMLResponse)
-async def index() -> str:
-    state = "answers" if await store_answers() else "does not answer"
-    return PAGE.format(store=escape(without_password(STORE_URL)), state=state)
+@app.get("/products/{id}")
+async def product(id: int) -> dict[str, Any]:
+    return await shop.product(id)  # takes 600 ms
 
 
-@app.get("/health")
-async def health(response: Response) -> dict[str, bool]:
-    """For the container's health check: the app serves; the store is reported, not required."""
-    response.headers["Cache-Control"] = "no-store"
-    return {"store": await store_answers()}
+@app.get(
+    "/products", dependencies=[Cached(ttl="5m", stale_while_revalidate="1h", namespace="catalog")]
+)
+async def products(cache: CacheContext = Depends()) -> list[dict[str, Any]]:
+    found = await shop.products()
+    cache.tag(*(f"product:{one['id']}" for one in found))  # what this page is made from
+    return found
 
 
-async def store_answers() -> bool:
-    try:
-        await store.time()
-    except StoreUnavailable:
-        return False
-    return True
+@app.get(
+    "/search",
+    dependencies=[
+        Cached(
+            ttl="5m",
+            query=["q", "page"],  # no other parameter counts, or reaches the handler
+            vary_by=["Accept-Language"],
+            namespace="catalog",
+        )
+    ],
+)
+async def search(
+    q: str = "",
+    accept_language: Annotated[str, Header()] = "en",
+    cache: CacheContext = Depends(),
+) -> list[dict[str, Any]]:
+    found = await shop.search(q, accept_language)
+    cache.tag(*(f"product:{one['id']}" for one in found))
+    return found
 
 
-def without_password(url: str) -> str:
-    """The URL less its user and password, fit for showing."""
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]
+@app.put("/products/{id}/price", dependencies=[Purges("product:{id}")])
+async def change_price(id: int, price: float) -> dict[str, Any]:
+    await shop.set_price(id, price)
+    return {"id": id, "price": price}
+
+
+@app.put("/products/{id}/stock", dependencies=[Purges("product:{id}", soft=True)])
+async def change_stock(id: int, stock: int) -> dict[str, Any]:
+    await shop.set_stock(id, stock)
+    return {"id": id, "stock": stock}
+
+
+@app.post("/catalog/bump")
+async def bump() -> dict[str, str]:
+    await cachemw.cache.bump("catalog")
+    return {"bumped": "catalog"}
+
+
+@app.get("/rates", dependencies=[Cached(ttl="5s", stale_while_revalidate="1m")])
+async def rates() -> dict[str, Any]:
+    return await shop.rates()
+
+
+@app.get("/reports/{number}", dependencies=[Cached(ttl="1m")])
+async def report(number: int) -> dict[str, Any]:
+    return await shop.report(number)
+
+
+@app.post("/login", dependencies=[Depends(RateLimit("30/minute", name="login"))])
+async def login(request: Request, user: Literal["ada", "bob"]) -> dict[str, Any]:
+    request.session["user_id"] = user  # a new session id, and the old one is dead
+    return {"hello": user}
+
+
+@app.get("/me", dependencies=[Cached(ttl="5m")])  # even so: the session keeps it apart
+async def me(request: Request) -> dict[str, Any]:
+    return {"you are": request.session.get("user_id", "a stranger")}
+
+
+@app.get("/account", dependencies=[Depends(required_session)])  # otherwise 401
+async def account(request: Request) -> dict[str, Any]:
+    logins = await sessions.list(request.session["user_id"])
+    return {"user": request.session["user_id"], "logged in": len(logins)}
+
+
+@app.post("/logout-everywhere", dependencies=[Depends(required_session)])
+async def logout_everywhere(request: Request) -> dict[str, Any]:
+    return {"ended": await sessions.revoke_all(request.session["user_id"])}
+
+
+quota = RateLimit("10/10s", name="quote", on_outage="local")
+
+
+@app.get("/quote", dependencies=[Depends(quota)])
+async def quote() -> dict[str, str]:
+    return {"quote": "There are only two hard things in computer science."}
+
+
+@app.exception_handler(NotFound)
+async def not_found(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 404)
+
+
+app.mount("/more", more.behaviours(shop))
+app.mount("/_cachemw", dashboard(app, allow_purge=True))  # for this machine only
+backstage.join(app)
