@@ -37,7 +37,7 @@ LAYERS = [
             "caching/changes",
             "caching/exchange",
             "caching/flights",
-            "caching/keeper",
+            *("caching/keeper", "caching/owed"),
             "caching/shelf",
         ),
         *("caching/cache", "caching/hosts", "caching/larder", "caching/loads"),

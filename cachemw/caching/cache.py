@@ -66,6 +66,7 @@ class Cache:
     async def aclose(self, *, patience: DurationLike = DRAIN) -> None:
         """Let refreshes end. The store stays open: it may be others' as well."""
         await self._loads.drain(seconds(patience))
+        self._keeper.owed.forget()
 
     # --- reading
 

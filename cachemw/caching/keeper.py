@@ -8,6 +8,7 @@ that starts later gets what it covered, and no fill that began before it can bri
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from cachemw.caching.entry import Entry, Refusal, Signpost, pack
@@ -16,6 +17,7 @@ from cachemw.caching.journal import Journal, noted
 from cachemw.caching.keys import census_key, lease_key, record_key
 from cachemw.caching.leases import KEEP, LEASE, RELEASE, RENEW, SOFTEN
 from cachemw.caching.notes import What
+from cachemw.caching.owed import Owed
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.stamps import (
@@ -28,6 +30,7 @@ from cachemw.caching.stamps import (
     mark_key,
     stamp_key,
 )
+from cachemw.errors import StoreUnavailable
 from cachemw.scripts import Reply
 from cachemw.stores.base import Store, together
 
@@ -59,17 +62,37 @@ class Leasing:
         taken: Awaitable[Reply],
         born: Awaitable[int],
         admit: Callable[[], Awaitable[bool]],
+        doubt: Callable[[StoreUnavailable], object],
     ) -> None:
         self._lease, self._taken, self._born, self._admit = lease, taken, born, admit
+        self._doubt = doubt
 
     def __await__(self) -> Generator[Any, None, Lease | None]:
-        both: list[Any] = yield from together([self._taken, self._born]).__await__()
-        is_mine, born = both
-        if is_mine != 1:
-            return None
-        # Before the app is asked, or a purge of its path would go past what it is about to make.
-        is_listed = yield from self._admit().__await__()
+        try:
+            both: list[Any] = yield from together([self._taken, self._born]).__await__()
+            is_mine, born = both
+            if is_mine != 1:
+                return None
+            # Before the app is asked, or a purge of its path would go past what it is to make.
+            is_listed = yield from self._admit().__await__()
+        except StoreUnavailable as error:
+            self._doubt(error)
+            raise
         return replace(self._lease, born=born, is_listed=is_listed)
+
+
+class _GivenBack:
+    """A lease that is being given back; who awaits it hears whether it was."""
+
+    def __init__(self, released: Awaitable[Reply], doubt: Callable[[StoreUnavailable], object]):
+        self._released, self._doubt = released, doubt
+
+    def __await__(self) -> Generator[Any, None, Reply]:
+        try:
+            return (yield from self._released.__await__())
+        except StoreUnavailable as error:
+            self._doubt(error)
+            raise
 
 
 class Keeper:
@@ -78,6 +101,7 @@ class Keeper:
     def __init__(self, store: Store, region: str | None = None) -> None:
         self._store = store
         self._hosts = Hosts(store)
+        self.owed = Owed(store)
         self.journal = None if region is None else Journal(store, region)
         self._has_put_up_marks = False
 
@@ -103,7 +127,8 @@ class Keeper:
         taken = self._store.run(LEASE, (resource.leases,), args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.
         born = self._store.time()
-        return Leasing(lease, taken, born, lambda: self._hosts.admit(resource.request, FILLING))
+        admit = partial(self._hosts.admit, resource.request, FILLING)
+        return Leasing(lease, taken, born, admit, self._doubt(resource, lease))
 
     async def renew(self, resource: Resource, lease: Lease) -> bool:
         """Whether the lease still stands, for another while. One trip."""
@@ -122,7 +147,11 @@ class Keeper:
             return Reason.HOSTS
         kept = self._keep(resource, lease, entry, fields, b"%d" % max(1, int(ttl * 1000)))
         ensured = self.ensure(entry.header.tags, lease.born, ttl)
-        both: list[Any] = await together([kept, ensured])
+        try:
+            both: list[Any] = await together([kept, ensured])
+        except StoreUnavailable as error:
+            self._doubt(resource, lease)(error)
+            raise
         match both:
             case [1, True]:
                 return None
@@ -140,7 +169,12 @@ class Keeper:
         record = record_key(resource.primary, variant)
         refusal = b"" if reason is None else self._store.sealed(record, pack(Refusal(reason)))
         args = (lease.variant, lease.token, refusal, b"%d" % REFUSAL_LIVES)
-        return self._store.run(RELEASE, (record, resource.leases), args)
+        released = self._store.run(RELEASE, (record, resource.leases), args)
+        return _GivenBack(released, self._doubt(resource, lease))
+
+    def _doubt(self, resource: Resource, lease: Lease) -> Callable[[StoreUnavailable], None]:
+        """What to do when a step was lost after which this lease may stand."""
+        return lambda error: self.owed.add(error, resource.leases, lease.variant, lease.token)
 
     def ensure(self, tags: Sequence[bytes], born: int, lives: float) -> Awaitable[bool]:
         """See to it that the stamps of what was born at `born` exist, and outlive it by `lives`

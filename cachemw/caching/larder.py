@@ -28,7 +28,7 @@ from cachemw.caching.stamps import (
     standing,
 )
 from cachemw.caching.writes import BAR, HOLD, RETIME, SETTLE, WITHDRAW
-from cachemw.errors import UnreadableEntry
+from cachemw.errors import StoreUnavailable, UnreadableEntry
 from cachemw.scripts import SEAL, Reply
 from cachemw.stores.base import Store, together
 
@@ -100,7 +100,8 @@ class Larder:
         trip, begun at the call."""
         token = secrets.token_hex(8).encode()
         args = (_LEASE, token, b"%d" % LEASE_LIVES)
-        return _leased(token, self.store.run(LEASE, (holders_key(key),), args), self.store.time())
+        taken = self.store.run(LEASE, (holders_key(key),), args)
+        return self._in_doubt(key, token, _leased(token, taken, self.store.time()))
 
     async def renew(self, key: str, token: bytes) -> bool:
         """Whether a lease still stands, for another while."""
@@ -114,14 +115,23 @@ class Larder:
         ensured = self.keeper.ensure(entry.header.tags, entry.header.born, lives / 1000)
         kept = self.store.run(KEEP, (name, holders_key(key)), args)
         self._remember(key, entry.header.tags)
-        return await _both(kept, ensured) == 1
+        return await self._in_doubt(key, token, _both(kept, ensured)) == 1
 
     async def give_back(self, key: str, token: bytes, *, refused: bool = False) -> None:
         """End a lease without a value; when `refused`, nobody waits for the next for a while."""
         name = data_key(key)
         refusal = self.store.sealed(name, REFUSAL) if refused else b""
         args = (_LEASE, token, refusal, b"%d" % REFUSAL_LIVES)
-        await self.store.run(RELEASE, (name, holders_key(key)), args)
+        released = self.store.run(RELEASE, (name, holders_key(key)), args)
+        await self._in_doubt(key, token, released)
+
+    async def _in_doubt(self, key: str, token: bytes, step: Awaitable[T]) -> T:
+        """The result of a step; when it is lost, the lease is given back later."""
+        try:
+            return await step
+        except StoreUnavailable as error:
+            self.keeper.owed.add(error, holders_key(key), _LEASE, token)
+            raise
 
     # --- saying what a value is
 

@@ -199,6 +199,7 @@ class CacheMiddleware:
             elif message["type"] == "lifespan.shutdown":
                 # Before the app lets go of what its handlers need.
                 await self.engine.flights.drain(DRAIN)
+                self.engine.keeper.owed.forget()
                 if self._data is not None:
                     await self._data.aclose(patience=DRAIN)
             return message
