@@ -6,7 +6,8 @@
     +---------+------+-------+------------+--------+-----------+------ - - -
         1        1       1         8          4      `length`     the rest
 
-    kind `E`  an entry: a response, complete
+    kind `E`  an entry: a response, complete; its header begins with how long the body is, in four
+              bytes, so that one that was cut is none
     kind `V`  a signpost: the resource varies; which fields select, and, as its body, the instant
               until which all variants are stale
     kind `R`  a refusal: the last response could not be stored, so nobody is to wait for the next
@@ -32,6 +33,7 @@ from cachemw.messages import Headers, ResponseHead
 
 VERSION = 1
 FIXED = 15
+SIZE = 4
 SOFT = 1  # flag: marked stale by a purge of its URL; others say how the body is compressed
 NO_GENERATION = bytes(8)
 NAMED = 200
@@ -126,7 +128,8 @@ def pack(record: Record, compress: Compression | None = None) -> bytes:
         case Entry(header, body, is_soft, generation):
             flags, body = compressed(body, compress)
             flags |= SOFT if is_soft else 0
-            return _assembled(_ENTRY, flags, generation, _encode(header), body)
+            known = len(body).to_bytes(SIZE, "big") + _encode(header)
+            return _assembled(_ENTRY, flags, generation, known, body)
         case Signpost(fields, generation, softened):
             since = b"%d" % softened if softened else b""
             return _assembled(_SIGNPOST, 0, generation, _encode(fields), since)
@@ -134,7 +137,7 @@ def pack(record: Record, compress: Compression | None = None) -> bytes:
             return _assembled(_REFUSAL, 0, NO_GENERATION, _encode(reason.value), b"")
 
 
-def unpack(stored: bytes) -> Record:
+def unpack(stored: bytes, *, is_whole: bool = True) -> Record:
     """The record that bytes stand for; `UnreadableEntry` if they are not such bytes."""
     if len(stored) < FIXED or stored[0] != VERSION:
         raise UnreadableEntry(f"not a record of version {VERSION}")
@@ -145,7 +148,9 @@ def unpack(stored: bytes) -> Record:
     header, body = stored[FIXED:end], stored[end:]
     try:
         if kind == _ENTRY:
-            known = _checked(_decode_entry(header))
+            if is_whole and len(body) != int.from_bytes(header[:SIZE], "big"):
+                raise UnreadableEntry("the body is not as long as it was")
+            known = _checked(_decode_entry(header[SIZE:]))
             return Entry(known, decompressed(flags, body), bool(flags & SOFT), generation)
         if kind == _SIGNPOST:
             return Signpost(_decode_fields(header), generation, int(body[:20] or b"0"))
@@ -159,7 +164,8 @@ def unpack(stored: bytes) -> Record:
 def unpack_beginning(stored: bytes) -> Record:
     """The record of which these are the first bytes; its body is as stored, as far as it goes.
     `UnreadableEntry` if the header is not among them."""
-    return unpack(stored[:2] + bytes(flags & SOFT for flags in stored[2:3]) + stored[3:])
+    plain = stored[:2] + bytes(flags & SOFT for flags in stored[2:3]) + stored[3:]
+    return unpack(plain, is_whole=False)
 
 
 def is_entry(stored: bytes | None) -> bool:

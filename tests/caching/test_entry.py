@@ -73,6 +73,13 @@ def test_every_beginning_of_a_record_is_unreadable_or_shorter(name: str) -> None
             assert unpack(packed[:length]) != RECORDS[name][0]
 
 
+@pytest.mark.parametrize("packed", [pack(Entry(HEADER, b"hello")), pack(Entry(HEADER, b""))])
+def test_a_body_that_was_cut_or_has_grown_is_unreadable(packed: bytes) -> None:
+    for other in (packed[:-1], packed + b"!", packed * 2):
+        with pytest.raises(UnreadableEntry):
+            unpack(other)
+
+
 @pytest.mark.parametrize("version", [0, 2, 255])
 def test_another_version_is_unreadable(version: int) -> None:
     with pytest.raises(UnreadableEntry):

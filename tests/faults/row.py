@@ -189,8 +189,9 @@ async def row(
 async def warm(app: Fleet) -> None:
     """Use everything once in every worker, so that what is made once is made."""
     targets = ["/item/large", "/item/w", "/data/w", "/stream/w", "/closed", "/session"]
+    targets += [f"/item/{number}-large" for number in range(8)]  # to every node of a cluster
     for _ in range(4 * app.workers):
         for target in targets:
-            await ask(app.port, "GET", f"{target}", {"x-key": "warm"})
+            await ask(app.port, "GET", target, {"x-key": "warm"})
         await ask(app.port, "POST", "/write?key=warm&version=1")
     await app.note_what_is_usual()

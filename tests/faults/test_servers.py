@@ -4,6 +4,7 @@ The numbers are those of the table in docs/reliability.md. In every row people u
 while (`people.py`), and at its end nothing they saw was wrong and nothing is left over (`row.py`).
 """
 
+import random
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
@@ -210,6 +211,36 @@ async def test_18_evicting_all_the_time(world: World) -> None:
         await seen.during(squeeze)
         assert_nobody_noticed(seen)
         await seen.normal(ease)
+
+
+async def test_20_every_value_is_garbage(world: World) -> None:
+    server = world.server
+    chance = random.Random(20)
+
+    def spoil() -> None:
+        with redis.Redis(port=server.port) as client:
+            keys = [key for key in client.scan_iter() if client.type(key) == b"string"]
+            values = [client.get(key) or b"" for key in keys]
+            chance.shuffle(values)  # each is right, for another key
+            for key, value in zip(keys, values, strict=True):
+                own = client.get(key) or b""
+                spoiled = chance.choice(
+                    [
+                        value,
+                        own[: chance.randrange(len(own) + 1)] if len(own) > 1 else b"",
+                        own[:8] + b"\xff" + own[9:],  # another version, under the right mark
+                        own + own,
+                        chance.randbytes(len(own)),
+                    ]
+                )
+                client.set(key, spoiled, keepttl=True)
+
+    async with on(
+        world, "20", "every value cut, grown, random, or another's", loses_data=True
+    ) as seen:
+        for _ in range(3):
+            await seen.during(spoil, span=SPAN / 3)
+        await seen.normal(lambda: server.ask("FLUSHALL"))
 
 
 async def test_21_every_key_is_of_another_type(world: World) -> None:
