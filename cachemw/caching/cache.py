@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, overload
+from urllib.parse import unquote
 
 from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datakeys import key_text
@@ -29,7 +30,15 @@ from cachemw.caching.larder import Found, Larder
 from cachemw.caching.loads import Loads, Order, called
 from cachemw.caching.memoized import Memoize
 from cachemw.caching.notes import What
-from cachemw.caching.purging import PolicyOf, Progress, purge_pattern, purge_url, stored_keys
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.purging import (
+    Address,
+    PolicyOf,
+    Progress,
+    purge_pattern,
+    purge_url,
+    stored_keys,
+)
 from cachemw.caching.stamps import route_tag
 from cachemw.caching.values import codec_of
 from cachemw.caching.writing import Write
@@ -364,7 +373,12 @@ class Cache:
             await self._keeper.purge_tags(stamped, soft=soft)
         count = 0
         if url is not None:
-            count += await purge_url(self._keeper, self._hosts, self._policies, url, soft=soft)
+            address = Address.parse(url)
+            path = unquote(address.path.decode("ascii"))
+            policy = (self._policies and self._policies(path)) or CachePolicy()
+            count += await purge_url(
+                self._keeper, self._hosts, lambda _: policy, address, soft=soft
+            )
         if key is not None:
             count += await (self._larder.soften(key) if soft else self._larder.forget([key]))
         if pattern is not None:

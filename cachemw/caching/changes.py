@@ -3,24 +3,27 @@
 Purged are, after success only: the target's own URL and those that Location and Content-Location
 name (RFC 9111 §4.4), the groups that the response declares invalid (RFC 9875), and what marks on
 the route say. It happens before the client hears of its success, so that its next read is fresh.
+
+What an operator has written means the same everywhere: the path of a mark is that of every host, as
+it is for `Cache.purge(url=...)`. What a response names is of the request's own origin alone.
 """
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from starlette.types import Scope
 
 from cachemw.asgi import head_of, host_of, route_path
 from cachemw.caching.groups import group_tag, groups_to_invalidate
+from cachemw.caching.hosts import Hosts
 from cachemw.caching.invalidation import targets_to_invalidate
 from cachemw.caching.keeper import Keeper
-from cachemw.caching.keys import primary_key
 from cachemw.caching.marks import PurgesMark
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.stamps import bodies_tag, namespace_tag
+from cachemw.caching.purging import Address, purge_url
+from cachemw.caching.stamps import namespace_tag
 from cachemw.caching.tags import TagInputs
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import RequestHead, ResponseHead
@@ -30,8 +33,6 @@ from cachemw.telemetry.events import Subject, shortened
 from cachemw.telemetry.timing import purging
 
 logger = logging.getLogger("cachemw.cache")
-
-_KEPT_METHODS = ("GET", "QUERY", "POST")
 
 Marks: TypeAlias = tuple[PurgesMark, ...]
 
@@ -48,6 +49,7 @@ class Changes:
     ) -> None:
         self._store = store
         self._keeper = keeper
+        self._hosts = Hosts(store)
         self._policies = policies
         self._marks = marks
 
@@ -90,8 +92,9 @@ class Changes:
         purged: list[str],
     ) -> None:
         for path, query in targets_to_invalidate(request, response):
-            target = replace(request, method="GET", path=path, query=query)
-            await self._purge_url(scope, target, purged)
+            # Of the own origin only: what a response names must not evict what is somebody else's.
+            own = Address((request.scheme, request.host), path, query)
+            await self._purge_url(scope, request, own, purged)
         groups = [group_tag(request, g) for g in groups_to_invalidate(request, response)]
         await self._purge_tags(groups, purged)
         if marks is not None:
@@ -107,8 +110,9 @@ class Changes:
                 tags.append(namespace_tag(mark.namespace))
             await self._purge_tags(tags, purged, soft=mark.soft)
             for template in mark.urls:
-                target = _named(template.url(inputs), request)
-                await self._purge_url(scope, target, purged, soft=mark.soft)
+                address = _address(template.url(inputs))
+                if address is not None:
+                    await self._purge_url(scope, request, address, purged, soft=mark.soft)
 
     async def _purge_tags(
         self, tags: Sequence[bytes], purged: list[str], *, soft: bool = False
@@ -118,33 +122,33 @@ class Changes:
             await self._keeper.purge_tags(tags, soft=soft)
 
     async def _purge_url(
-        self, scope: Scope, target: RequestHead, purged: list[str], *, soft: bool = False
+        self,
+        scope: Scope,
+        request: RequestHead,
+        address: Address,
+        purged: list[str],
+        *,
+        soft: bool = False,
     ) -> None:
-        """Purge a URL, if it is one that is cached at all: what GET keeps, and what methods with a
-        body do."""
-        plain = unquote(target.path.decode("latin-1"))
+        """Purge a URL, if it is one that is cached at all."""
+        plain = unquote(address.path.decode("latin-1"))
         routed = route_path({**scope, "path": plain})
-        for method in _KEPT_METHODS:
-            matched = self._policies.match(scope.get("app"), method, routed, target.host)
-            if matched is None or method not in matched.policy.methods:
-                continue
-            purged.append(plain)
-            primary = primary_key(replace(target, method=method), matched.policy)
-            if method == "GET":
-                await self._keeper.purge_resource(primary, soft=soft)
-            else:
-                await self._keeper.purge_tags([bodies_tag(primary)], soft=soft)
+
+        def policy_for(head: RequestHead) -> CachePolicy | None:
+            matched = self._policies.match(scope.get("app"), head.method, routed, head.host)
+            if matched is None or head.method not in matched.policy.methods:
+                return None
+            if plain not in purged:
+                purged.append(plain)
+            return matched.policy
+
+        own = request.scheme, request.host
+        await purge_url(self._keeper, self._hosts, policy_for, address, soft=soft, own=own)
 
 
-def _named(url: str, request: RequestHead) -> RequestHead:
-    """The URL that a mark names: a path of the request's own origin, or an absolute one."""
-    is_path = url.startswith("/")  # '//' too: what a template was filled with names no host
-    parts = urlsplit("http://own" + url if is_path else url)
-    return replace(
-        request,
-        method="GET",
-        scheme=request.scheme if is_path else parts.scheme or request.scheme,
-        host=request.host if is_path else parts.netloc.encode() or request.host,
-        path=parts.path.encode() or b"/",
-        query=parts.query.encode(),
-    )
+def _address(url: str) -> Address | None:
+    """What a mark's template has come to. None if what it was filled with makes it no address."""
+    try:
+        return Address.of_path(url) if url.startswith("/") else Address.parse(url)
+    except ValueError:
+        return None

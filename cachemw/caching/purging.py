@@ -6,10 +6,10 @@ keys of every server, in batches, and costs as much as there are keys.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from cachemw.caching.datakeys import pattern_key
 from cachemw.caching.hosts import Hosts
@@ -31,7 +31,13 @@ PolicyOf: TypeAlias = Callable[[str], CachePolicy | None]
 Progress: TypeAlias = Callable[[int], object]
 """Is told, after every batch, how many keys a walk has found so far."""
 
+PolicyFor: TypeAlias = Callable[[RequestHead], CachePolicy | None]
+"""The policy under which the answer to a request would be kept, None when it would not."""
+
 METHODS_WITH_BODY = ("QUERY", "POST")  # those of which a policy may keep answers
+METHODS = ("GET", *METHODS_WITH_BODY)
+
+_NOWHERE = "http", b""
 
 _AS_SENT = "/:@!$&'()*+,;=-._~%"  # what a client leaves as it is in a path; '%' is escaped already
 _AS_SENT_IN_QUERY = _AS_SENT + '?"<>[]`{}|\\^'
@@ -48,38 +54,73 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> "Address":
         """The address that a path with a query, or an absolute URL, stands for."""
+        if url.startswith("/") and not url.startswith("//"):
+            return cls.of_path(url)
         split = urlsplit(url)
-        is_absolute = split.scheme in ("http", "https") and bool(split.netloc)
-        if not is_absolute and (split.scheme or split.netloc or not split.path.startswith("/")):
+        if split.scheme not in ("http", "https") or not split.netloc:
             raise ConfigurationError(
                 f"url={url!r} is no address: write '/products/3?page=2' or 'https://host/...'"
             )
-        path = quote(split.path or "/", _AS_SENT, errors="surrogatepass").encode("ascii")
-        query = quote(split.query, _AS_SENT_IN_QUERY, errors="surrogatepass").encode("ascii")
-        origin = (split.scheme, _host(split.scheme, split.netloc)) if is_absolute else None
-        return cls(origin, path, query)
+        origin = split.scheme, _host(split.scheme, split.netloc)
+        return cls(origin, *_as_sent(split.path or "/", split.query))
+
+    @classmethod
+    def of_path(cls, url: str) -> "Address":
+        """The address of a path with a query. What begins with '//' names no host here."""
+        path, _, query = url.partition("#")[0].partition("?")
+        return cls(None, *_as_sent(path, query))
+
+    def asked(self, method: str, origin: tuple[str, bytes]) -> RequestHead:
+        """A request for it."""
+        scheme, host = origin
+        return RequestHead(method, scheme, host, self.path, self.query)
+
+
+def _as_sent(path: str, query: str) -> tuple[bytes, bytes]:
+    sent = quote(path, _AS_SENT, errors="surrogatepass")
+    asked = quote(query, _AS_SENT_IN_QUERY, errors="surrogatepass")
+    return sent.encode("ascii"), asked.encode("ascii")
 
 
 async def purge_url(
-    keeper: Keeper, hosts: Hosts, policies: PolicyOf | None, url: str, *, soft: bool
+    keeper: Keeper,
+    hosts: Hosts,
+    policy_for: PolicyFor,
+    address: Address,
+    *,
+    soft: bool,
+    own: tuple[str, bytes] | None = None,
 ) -> int:
     """Make what is stored for a URL invalid, or stale, with all variants. How many there were, but
-    for what is kept by the bodies of requests, which nobody counts."""
-    address = Address.parse(url)
-    policy = (policies and policies(unquote(address.path.decode("ascii")))) or CachePolicy()
-    if address.origin is None:
+    for what is kept by the bodies of requests, which nobody counts.
+
+    An address without an origin means all that are known, and `own`.
+    """
+    if address.origin is not None:
+        origins = [address.origin]
+    else:
         # Elsewhere there may be origins that are not known here.
-        counted = canonical_query(address.query, policy)
-        await together(noted(keeper.journal, What.URL, [address.path, counted], soft=soft))
-    origins = [address.origin] if address.origin else await hosts.known()
-    heads = [RequestHead("GET", *origin, address.path, address.query) for origin in origins]
-    keys = [primary_key(head, policy) for head in heads]
-    asked = [replace(head, method=method) for head in heads for method in METHODS_WITH_BODY]
-    bodies = [bodies_tag(primary_key(head, policy)) for head in asked]
-    tagged = keeper.purge_tags(bodies, soft=soft)
-    *found, _ = await asyncio.gather(
-        *(keeper.purge_resource(key, soft=soft) for key in keys), tagged
-    )
+        here = [address.asked(method, own or _NOWHERE) for method in METHODS]
+        policies = [policy for head in here if (policy := policy_for(head)) is not None]
+        for query in {canonical_query(address.query, policy) for policy in policies}:
+            await together(noted(keeper.journal, What.URL, [address.path, query], soft=soft))
+        origins = await hosts.known()
+        if own is not None and own not in origins:
+            origins.append(own)
+    resources: list[bytes] = []
+    bodies: list[bytes] = []
+    for method in METHODS:
+        for origin in origins:
+            head = address.asked(method, origin)
+            policy = policy_for(head)
+            if policy is None:
+                continue
+            if method == "GET":
+                resources.append(primary_key(head, policy))
+            else:
+                bodies.append(bodies_tag(primary_key(head, policy)))
+    purges: list[Awaitable[object]] = [keeper.purge_resource(key, soft=soft) for key in resources]
+    *found, _ = await asyncio.gather(*purges, keeper.purge_tags(bodies, soft=soft))
     return sum(map(bool, found))
 
 

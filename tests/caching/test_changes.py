@@ -97,6 +97,51 @@ async def test_an_absolute_url_names_its_own_host() -> None:
     assert (await here.get("/items/1")).cache == "hit"
 
 
+@pytest.mark.parametrize(
+    ("status", "purges"), [(303, True), (302, True), (401, False), (500, False)]
+)
+async def test_a_redirect_is_a_success(status: int, purges: bool) -> None:
+    shop = Shop()
+    client = await shop.filled("/items/1")
+    shop.status = status
+    await client.request("POST", "/by-url/1")
+    assert (await client.get("/items/1")).cache == ("miss" if purges else "hit")
+
+
+async def test_a_path_of_a_mark_means_every_host() -> None:
+    shop = Shop()
+    here = await shop.filled("/items/1")
+    there = await shop.filled("/items/1", "/items/2", host="other.example")
+    await here.request("POST", "/by-url/1")
+    assert (await there.get("/items/1")).cache == "miss"
+    assert (await here.get("/items/1")).cache == "miss"
+    assert (await there.get("/items/2")).cache == "hit"
+
+
+async def test_what_a_response_names_is_of_its_own_host() -> None:
+    shop = Shop()
+
+    async def replace(id: str) -> None: ...
+
+    shop.app.put("/items/{id}")(replace)
+    here = await shop.filled("/items/1")
+    there = await shop.filled("/items/1", host="other.example")
+    await here.request("PUT", "/items/1")
+    assert (await here.get("/items/1")).cache == "miss"
+    assert (await there.get("/items/1")).cache == "hit"
+
+
+async def test_what_makes_a_mark_no_address_is_passed_over() -> None:
+    shop = Shop()
+
+    async def change(name: str) -> None: ...
+
+    shop.app.post("/odd/{name}", dependencies=[Purges(urls="http://[{name}/x")])(change)
+    client = await shop.filled("/items/1")
+    assert (await client.request("POST", "/odd/x")).status == 200
+    assert (await client.get("/items/1")).cache == "hit"
+
+
 async def test_below_a_root_path_urls_are_purged_all_the_same() -> None:
     origin = ScriptedOrigin()
     cache = CacheMiddleware(
