@@ -137,6 +137,8 @@ class CacheMiddleware:
         elif matched is None:
             self.engine.tally.counts.unruled += 1
             await self.app(scope, receive, send)
+        elif not matched.policy.methods:  # switched off here: neither cached nor counted
+            await self.app(scope, receive, send)
         else:
             await self._answer(scope, receive, send, matched, look)
 

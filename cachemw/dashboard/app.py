@@ -28,12 +28,13 @@ from starlette.types import Message, Receive, Scope, Send
 from cachemw.asgi import read_body
 from cachemw.caching.marks import CONTEXT, CacheContext, cached
 from cachemw.clientip import TrustedProxies
-from cachemw.dashboard import gate, purging
+from cachemw.dashboard import entries, explaining, gate, health, overview, purging, routes
 from cachemw.dashboard.assets import Asset, script, style
 from cachemw.dashboard.desk import Content, Desk, Show
 from cachemw.dashboard.frame import Visit, whole
 from cachemw.dashboard.gate import COOKIE, FIELD
-from cachemw.dashboard.source import Source, Subject, subject_of
+from cachemw.dashboard.source import Source, subject_of
+from cachemw.dashboard.watch import Watch
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit.identity import PROXIES
 
@@ -42,7 +43,15 @@ Auth: TypeAlias = Callable[[Request], bool | str | Awaitable[bool | str]]
 MOST_FORM = 64 * 1024  # bytes of a form
 WHO = "cachemw.dashboard.who"
 
-_SHOWN: dict[str, Show] = {"purge": purging.show}
+_SHOWN: dict[str, Show] = {
+    "": overview.show,
+    "routes": routes.show,
+    "entries": entries.show,
+    "entry": entries.show_one,
+    "explain": explaining.show,
+    "purge": purging.show,
+    "health": health.show,
+}
 
 _FIELDS = {
     # Nothing inline, nothing from elsewhere, no framing, no forms to elsewhere; and markup enters
@@ -85,7 +94,7 @@ class Dashboard:
             raise ConfigurationError(f"auth={auth!r} must be a function of the request")
         self._source, self._auth, self._title = source, auth, title
         self._allow_purge = allow_purge
-        self._subject: Subject | None = None
+        self._watch: Watch | None = None
         # For the middleware, which looks through the routes of the app: whatever its policies say,
         # this one is not cached. One with `force` would keep a page for whoever comes next.
         cached(methods=())(self)
@@ -168,12 +177,12 @@ class Dashboard:
         return self._answer(desk, "purge", came)
 
     def _desk(self, request: Request) -> Desk:
-        if self._subject is None:
-            self._subject = subject_of(self._source, request.scope.get("app"))
+        if self._watch is None:
+            self._watch = Watch(subject_of(self._source, request.scope.get("app")))
         secret = gate.secret_in(request.cookies) or gate.new_secret()
         base = quote(request.scope.get("root_path", ""), safe="/:@!$&'()*+,;=-._~").rstrip("/")
         visit = Visit(base, secret, gate.token_of(secret), self._allow_purge, self._title)
-        return Desk(request, visit, self._subject, request.scope[WHO])
+        return Desk(request, visit, self._watch, request.scope[WHO])
 
     def _answer(self, desk: Desk, page: str, content: Content) -> Response:
         visit = desk.visit

@@ -28,7 +28,7 @@ class Series:
 def stacked(series: Sequence[Series], marks: Sequence[str], label: str) -> Html:
     """Columns, one for each instant, in which the series stand on each other.
 
-    `marks` are the words below the first and the last column.
+    `marks` are the words below: at the left end and at the right, and what is in between.
     """
     length = max((len(one.values) for one in series), default=0)
     totals = [sum(_at(one, i) for one in series) for i in range(length)]
@@ -51,12 +51,22 @@ def stacked(series: Sequence[Series], marks: Sequence[str], label: str) -> Html:
                         class_=f"fill-{one.kind}",
                     )
                 )
-    return tag(
+    drawn = tag(
         "svg",
-        [_grid(top), columns, _captions(marks)],
-        viewBox=f"-44 -8 {WIDTH + 52} {HEIGHT + 32}",
+        [_grid(), columns],
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        preserveAspectRatio="none",
         role="img",
         aria_label=label,
+    )
+    # Words stand beside the drawing, not in it: they keep their size while it is stretched.
+    scale = [tag("span", f"{top * part:g}") for part in (1.0, 0.5, 0.0)]
+    ends = [tag("span", text) for text in marks]
+    return tag(
+        "div",
+        tag("div", scale, class_="scale", aria_hidden="true"),
+        drawn,
+        tag("div", ends, class_="ends", aria_hidden="true"),
         class_="chart",
     )
 
@@ -119,25 +129,9 @@ def ceiling(value: float) -> float:
     return next((power * n for n in (1, 2, 5) if power * n >= value), power * 10)
 
 
-def _grid(top: float) -> list[Html]:
-    drawn: list[Html] = []
-    for part in (0.0, 0.5, 1.0):
-        y = HEIGHT - HEIGHT * part
-        drawn.append(tag("line", x1=0, x2=WIDTH, y1=_n(y), y2=_n(y), class_="grid"))
-        words = tag("text", f"{top * part:g}", x=-8, y=_n(y + 4), text_anchor="end")
-        drawn.append(words)
-    return drawn
-
-
-def _captions(marks: Sequence[str]) -> list[Html]:
-    if not marks:
-        return []
-    places = [(0, "start"), (WIDTH, "end")]
-    ends = (marks[0], marks[-1])
-    return [
-        tag("text", text, x=x, y=HEIGHT + 18, text_anchor=anchor)
-        for text, (x, anchor) in zip(ends, places, strict=True)
-    ]
+def _grid() -> list[Html]:
+    heights = (0, HEIGHT // 2, HEIGHT)
+    return [tag("line", x1=0, x2=WIDTH, y1=y, y2=y, class_="grid") for y in heights]
 
 
 def _at(one: Series, index: int) -> float:

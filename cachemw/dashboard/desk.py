@@ -10,6 +10,7 @@ from starlette.requests import Request
 from cachemw.dashboard.frame import Parts, Visit
 from cachemw.dashboard.markup import Child, Html
 from cachemw.dashboard.source import Subject
+from cachemw.dashboard.watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,12 @@ class Desk:
 
     request: Request
     visit: Visit
-    subject: Subject
+    watch: Watch
     who: str
+
+    @property
+    def subject(self) -> Subject:
+        return self.watch.subject
 
     @property
     def asked(self) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Numbers as people read them: short, honest about their unit, and safe for any size."""
 
 import math
+import re
 
 _NONE = "–"
+_PATH = re.compile(r"(?:[\w.-]*/)+([\w.-]+/[\w.-]+\.py:\d+)")
 
 
 def count(value: float) -> str:
@@ -31,9 +33,9 @@ def share(part: float, whole: float) -> str:
     percent = 100 * (part / whole) if whole else math.nan
     if not math.isfinite(percent):
         return _NONE
-    if 99.9 < percent < 100:
+    if percent > 99.9 and part < whole:
         return "99.9 %"
-    if 0 < percent < 0.1:
+    if percent < 0.1 and part > 0:
         return "0.1 %"
     return f"{percent:.0f} %" if percent in (0, 100) else f"{percent:.1f} %"
 
@@ -69,6 +71,11 @@ def size(octets: float) -> str:
             break
         octets /= 1024
     return f"{octets:.0f} B" if unit == "B" else f"{_three(octets)} {unit}"
+
+
+def where(text: str) -> str:
+    """A text in which the paths of source files are no longer than is needed to know them."""
+    return _PATH.sub(r"\1", text)
 
 
 def cut(text: str, length: int = 120) -> str:

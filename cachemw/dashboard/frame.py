@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from cachemw.dashboard.assets import script, style
 from cachemw.dashboard.markup import Child, Html, address, page_of, tag
 
-PAGES = (("purge", "Purge"),)
+PAGES = (
+    ("", "Overview"),
+    ("routes", "Routes"),
+    ("entries", "Entries"),
+    ("explain", "Explain"),
+    ("purge", "Purge"),
+    ("health", "Health"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ Parts = dict[str, Html]
 
 def whole(visit: Visit, page: str, body: Child, *, feed: str | None = None) -> Html:
     """A page with its frame. With a `feed`, the script keeps its live regions current."""
-    title = dict(PAGES)[page]
+    title = {**dict(PAGES), "entry": "Entry"}[page]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -46,7 +53,7 @@ def whole(visit: Visit, page: str, body: Child, *, feed: str | None = None) -> H
     content = tag(
         "body",
         tag("a", "Skip to content", href="#content", class_="skip"),
-        tag("header", _brand(visit), _pulse(), _navigation(visit, page), class_="top"),
+        tag("header", _brand(visit), _pulse(feed), _navigation(visit, page), class_="top"),
         tag("main", tag("h1", title), body, id="content", tabindex=-1),
         data_feed=feed,
     )
@@ -150,17 +157,25 @@ def _cell(index: int, content: Child, kind: str | None, name: str) -> Html:
     return tag("td", content, class_=kind, data_head=name)
 
 
+def _is_current(path: str, page: str) -> str | None:
+    """What is below a page belongs to it, without being it."""
+    return "page" if path == page else "true" if (path, page) == ("entries", "entry") else None
+
+
 def _brand(visit: Visit) -> Html:
     return tag("a", tag("strong", visit.title), href=visit.link(), class_="brand")
 
 
-def _pulse() -> Html:
+def _pulse(feed: str | None) -> Html | None:
+    """Where the script says how current the page is."""
+    if feed is None:
+        return None
     return tag("div", tag("span", "Reload for newer numbers"), id="pulse", data_state="still")
 
 
 def _navigation(visit: Visit, page: str) -> Html:
     links = [
-        tag("a", name, href=visit.link(path), aria_current="page" if path == page else None)
+        tag("a", name, href=visit.link(path), aria_current=_is_current(path, page))
         for path, name in PAGES
     ]
     return tag("nav", tag("ul", [tag("li", link) for link in links]), aria_label="Dashboard")

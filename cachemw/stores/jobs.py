@@ -195,6 +195,10 @@ class Raw(Command[Any]):
     def __init__(self, key: bytes, *parts: bytes | str | int) -> None:
         super().__init__(key, packed(parts))
 
+    def fail(self, error: StoreUnavailable) -> None:
+        self.counts = None  # to be refused may be what was to be found out
+        super().fail(error)
+
     def read(self, reply: Any) -> Any:
         return reply
 

@@ -260,7 +260,7 @@ def test_a_policy_for_everything_keeps_no_page_of_it() -> None:
         for _ in range(2):
             seen = browser.get("/cache/purge")
             assert seen.headers["cache-control"] == "no-store"
-            assert "hit" not in seen.headers["cache-status"]
+            assert "cache-status" not in seen.headers
         stranger = browser.get("/cache/purge", headers={"x-forwarded-for": "203.0.113.9"})
         assert stranger.status_code == 403
 

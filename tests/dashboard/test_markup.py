@@ -117,8 +117,8 @@ def test_a_share_is_everything_only_when_it_is() -> None:
     assert figures.share(0, 0) == "–"
     assert figures.share(0, 5) == "0 %"
     assert figures.share(5, 5) == "100 %"
-    assert figures.share(10**9 - 1, 10**9) == "99.9 %"
-    assert figures.share(1, 10**9) == "0.1 %"
+    assert figures.share(10**20 - 1, 10**20) == "99.9 %"
+    assert figures.share(1, 10**20) == "0.1 %"
     assert figures.share(1, 3) == "33.3 %"
 
 

@@ -135,8 +135,16 @@ async def test_who_waits_for_another_counts_as_collapsed() -> None:
     assert (found.misses, found.collapsed, found.stored) == (5, 4, 5)
 
 
-async def test_a_request_without_a_policy_is_only_counted() -> None:
+async def test_where_the_policy_has_no_methods_nothing_is_counted() -> None:
     cache = cached(ttl="1m", methods=[])
+    tally = cache.middleware.engine.tally
+    cache.origin.answers("page")
+    await cache.get("/")
+    assert (tally.counts.routes, tally.counts.unruled, len(tally.recent)) == ({}, 0, 0)
+
+
+async def test_a_request_without_a_policy_is_only_counted() -> None:
+    cache = cached(ttl="1m", methods=["POST"])
     tally = cache.middleware.engine.tally
     cache.origin.answers("page")
     await cache.get("/")
