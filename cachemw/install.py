@@ -40,13 +40,11 @@ class CacheMW:
     cache: Cache
     limits: Limiter
     sessions: Sessions | None
-    publisher: Publisher
-    """Tells the other workers of this one."""
 
     async def fleet(self) -> Fleet:
         """What all workers have counted, and what happened last (docs/observability.md). It never
         fails: while the store is away, it is this worker alone."""
-        return await self.publisher.fleet()
+        return await Publisher(self.store).fleet()
 
 
 def install(
@@ -96,7 +94,6 @@ def install(
         return matched.policy if matched else None
 
     data = Cache(opened, policies=policy_of, region=region)
-    publisher = Publisher(opened)
     app.add_middleware(
         CacheMiddleware,
         store=opened,
@@ -104,13 +101,12 @@ def install(
         default=default,
         data=data,
         region=region,
-        publisher=publisher,
     )
     document(app, RouteTable(Routes[CachePolicy].of(settings.cache, default), policy_on))
     app.add_middleware(
         RateLimitMiddleware, store=limiter, routes=table, trusted_proxies=trusted_proxies
     )
-    handle = CacheMW(opened, data, limiter, keeps_sessions, publisher)
+    handle = CacheMW(opened, data, limiter, keeps_sessions)
     app.state.cachemw = handle
     return handle
 

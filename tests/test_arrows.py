@@ -27,6 +27,7 @@ LAYERS = [
         "dashboard/*",
         "doctor/*",
         "inspection/*",
+        "telemetry/metrics",
     ),
     # await, clock, tasks, randomness
     (

@@ -73,7 +73,6 @@ class CacheMiddleware:
         near_cache: int | str | None = None,
         data: Cache | None = None,
         region: str | None = None,
-        publisher: Publisher | None = None,
     ) -> None:
         self.app = app
         self.store = store = with_near(store, near_cache)
@@ -83,7 +82,7 @@ class CacheMiddleware:
         for pattern, policy in self.policies.routes.entries:
             policy.tag_templates.demand_path(pattern.convertors, f"route {pattern.text!r}")
         self._data = data
-        self._publisher = publisher or Publisher(store)
+        self._publisher = Publisher(store)
         self.engine = Engine(app, store, region)
         self.changes = Changes(store, self.engine.keeper, self.policies, self.purges)
 

@@ -118,13 +118,13 @@ def _newest(events: Iterable[Any]) -> list[Any]:
 
 
 class Publisher:
-    """Writes the bulletins of this process. `start` and `aclose` belong to one event loop."""
+    """Writes the bulletins of this process. `start` and `aclose` belong to one event loop.
+
+    There may be several for one store: all of them speak of the same worker."""
 
     def __init__(self, store: Store, *, kind: str = "worker") -> None:
         self.store = store
         self._kind = kind
-        self._worker = ""
-        self._began = 0
         self._told: object = None
         self._told_at = 0
         self._task: asyncio.Task[None] | None = None
@@ -145,16 +145,16 @@ class Publisher:
 
     def current(self) -> Bulletin:
         """This worker as it is now."""
-        store, now = self.store, self.store.now()
-        if not self._worker:  # not before: a worker may have been forked
-            self._worker, self._began = f"{os.getpid()}-{secrets.token_hex(4)}", now
+        store, now, pid = self.store, self.store.now(), os.getpid()
         tally = store.tally
+        if not tally.name.startswith(f"{pid}-"):  # a worker may have been forked
+            tally.name, tally.began = f"{pid}-{secrets.token_hex(4)}", now
         return Bulletin(
-            worker=self._worker,
+            worker=tally.name,
             host=socket.gethostname(),
-            pid=os.getpid(),
+            pid=pid,
             group=group_of_this_process(),
-            began=self._began,
+            began=tally.began,
             at=now,
             counts=tally.counts,
             recent=list(tally.recent),
@@ -199,7 +199,7 @@ class Publisher:
                 await self.post()
 
     async def _withdraw(self) -> None:
-        name = self._worker.encode()
+        name = self.store.tally.name.encode()
         if name:
             await self.store.run(ATTEND, (WORKERS,), (name, b"0"))
             await self.store.delete((BULLETIN + name,))

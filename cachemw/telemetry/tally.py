@@ -30,7 +30,7 @@ class Tally:
     `watchers` are called with every event as it happens; they must be quick, and must not fail.
     """
 
-    __slots__ = ("counts", "purges", "recent", "refreshes", "watchers")
+    __slots__ = ("began", "counts", "name", "purges", "recent", "refreshes", "watchers")
 
     def __init__(self) -> None:
         self.counts = Counts()
@@ -38,6 +38,9 @@ class Tally:
         self.refreshes: deque[Refresh] = deque(maxlen=LOGGED)
         self.purges: deque[Purge] = deque(maxlen=LOGGED)
         self.watchers: tuple[Watcher, ...] = ()
+        self.name = ""
+        """How other workers call this one, and since when; whoever tells them gives it a name."""
+        self.began = 0
 
     def exchanged(self, event: Exchange) -> None:
         """A request is being answered. This is on the way of every hit."""

@@ -65,6 +65,13 @@ async def test_whoever_asks_sees_itself_as_it_is_now(stores: list[Store]) -> Non
     assert (len(fleet.workers), fleet.total.routes["/a"].hits) == (3, 4)
 
 
+async def test_all_who_publish_for_a_store_speak_of_one_worker(stores: list[Store]) -> None:
+    one, other = Publisher(stores[0]), Publisher(stores[0])
+    await one.post()
+    await other.post()
+    assert len((await other.fleet()).workers) == 1
+
+
 async def test_who_leaves_is_gone_at_once(stores: list[Store]) -> None:
     staying, leaving = (Publisher(store) for store in stores[:2])
     await together([staying.post(), leaving.post()])
