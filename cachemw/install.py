@@ -8,6 +8,7 @@ which must not see a session's cookies; then sessions; then the app.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from typing import Any, cast
 
@@ -41,10 +42,15 @@ class CacheMW:
     limits: Limiter
     sessions: Sessions | None
 
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Speaks for this worker to the others."""
+        return Publisher(self.store)
+
     async def fleet(self) -> Fleet:
         """What all workers have counted, and what happened last (docs/observability.md). It never
         fails: while the store is away, it is this worker alone."""
-        return await Publisher(self.store).fleet()
+        return await self.publisher.fleet()
 
 
 def install(
