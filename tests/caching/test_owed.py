@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ class LosesReplies(MemoryStore):
 
 
 class _Lost:
-    def __await__(self):  # type: ignore[no-untyped-def]
+    def __await__(self) -> Generator[Any, None, Reply]:
         raise StoreUnavailable("timeout")
         yield
 

@@ -109,7 +109,7 @@ async def data(request: Request) -> Response:
 
 async def slow(request: Request) -> Response:
     """Leaves a mark, and takes its time."""
-    with (DATABASE / "runs").open("a") as runs:
+    with (DATABASE / f"{request.path_params['key']}.runs").open("a") as runs:
         runs.write(f"{os.getpid()}\n")
     await asyncio.sleep(float(request.query_params["for"]))
     return PlainTextResponse(page("slow", request))

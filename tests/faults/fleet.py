@@ -99,18 +99,19 @@ async def fleet(
     workers: int = 2,
     near: str = "",
     clock: float = 0.0,
+    database: Path | None = None,
     command: tuple[str, ...] = UVICORN,
     options: tuple[str, ...] = (),
     waits: bool = True,
 ) -> AsyncIterator[Fleet]:
-    """The app, started, on the store that `url` names."""
+    """The app, started, on the store that `url` names; with the `database` of another, if given."""
     directory = Path(tempfile.mkdtemp(prefix="fleet-", dir=home()))
     (directory / "database").mkdir()
     (port,) = free_ports(1)
     environment = {
         **os.environ,
         "FAULTS_STORE": url,
-        "FAULTS_DATABASE": str(directory / "database"),
+        "FAULTS_DATABASE": str(database or directory / "database"),
         "FAULTS_NEAR": near,
         "FAULTS_CLOCK": str(clock),
         "PYTHONPATH": str(Path(__file__).parents[2]),

@@ -16,13 +16,13 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.faults.pages import QUOTA
 from tests.faults.truth import Counted, Truth, fault_of_age, fault_of_limit
-from tests.faults.wire import Answer, Broken, ask, parse
+from tests.faults.wire import Answer, Broken, ask, hang_up, parse
 
 KEYS = 6
 PAUSE = 0.008  # seconds between two requests of a person: a crowd, and not a benchmark
@@ -56,7 +56,7 @@ class Tally:
 class Crowd:
     """All people, where they go, and what they know together."""
 
-    port: int
+    ports: Sequence[int]
     name: str  # begins its keys, so that one crowd does not see what another did
     truth: Truth = field(default_factory=Truth)
     tally: Tally = field(default_factory=Tally)
@@ -65,6 +65,11 @@ class Crowd:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     _secrets: set[bytes] = field(default_factory=set[bytes])
     _number: int = 0
+
+    @property
+    def port(self) -> int:
+        """One of those at which the app answers."""
+        return random.choice(self.ports)
 
     @contextmanager
     def tallied(self) -> Iterator[Tally]:
@@ -245,7 +250,7 @@ class Crowd:
                     writer.write(f"GET {target} HTTP/1.1\r\nhost: faults\r\n\r\n".encode())
                     if chance.random() < 0.5:
                         await reader.read(chance.randrange(1, 400))
-                    writer.transport.abort()
+                    await hang_up(writer)
             except (OSError, TimeoutError):
                 pass  # nothing was expected
 
@@ -263,7 +268,7 @@ class Crowd:
                     while part := await reader.read(20_000):
                         said += part
                         await asyncio.sleep(PAUSE)
-                    writer.transport.abort()
+                    await hang_up(writer)
                 body = parse(said).body
             except (OSError, TimeoutError, Broken):
                 self.tally.note("cache", "broken", 0.0)

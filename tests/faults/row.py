@@ -29,8 +29,8 @@ from tests.faults.truth import Truth
 from tests.faults.wire import Broken, ask
 from tests.servers import Server
 
-CALM = 0.3  # seconds of use before the fault
-SPAN = float(os.environ.get("FAULTS_SPAN", "0.8"))  # seconds of use under it
+CALM = 0.2  # seconds of use before the fault
+SPAN = float(os.environ.get("FAULTS_SPAN", "0.7"))  # seconds of use under it
 RECOVERY = 30.0
 _number = count(1)
 
@@ -127,7 +127,8 @@ class Seen:
             found += [f"the key {key} for ever" for key in endless]
             listed = str(server.ask("CLIENT", "LIST", "TYPE", "normal")).splitlines()
             clients = [client for client in listed if "name=sentinel" not in client]
-            most = 1 + 3 * self.app.workers  # two lanes, perhaps a watch, and we who ask
+            workers = len(self.crowd.ports) - 1 + self.app.workers
+            most = 1 + 3 * workers  # two lanes, perhaps a watch, and we who ask
             found += [f"{len(clients)} connections to a server"] if len(clients) > most else []
         return found
 
@@ -163,9 +164,11 @@ async def row(
     loses_data: bool = False,
     keeps_processes: bool = True,
     grace: float = 0.0,
+    also: Sequence[Fleet] = (),
 ) -> AsyncIterator[Seen]:
     """People who use `app`, and at the end the judgement of what they have seen."""
-    crowd = Crowd(app.port, f"row{next(_number)}", Truth(grace=grace), loses_data=loses_data)
+    ports = [app.port, *(other.port for other in also)]
+    crowd = Crowd(ports, f"row{next(_number)}", Truth(grace=grace), loses_data=loses_data)
     seen = Seen(app, crowd, servers, Line(number, fault, engine))
     if not app.tasks:
         await warm(app)

@@ -5,6 +5,7 @@ taken as it stands on the wire: a response that breaks off is `Broken`, never a 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,14 @@ async def _said(port: int, request: bytes) -> bytes:
         writer.write(request)
         return await reader.read()
     finally:
-        writer.transport.abort()
+        await hang_up(writer)
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once, whatever is still on its way."""
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 def parse(said: bytes, *, is_head: bool = False) -> Answer:
@@ -98,14 +106,16 @@ def parse(said: bytes, *, is_head: bool = False) -> Answer:
 
 
 def _unchunked(rest: bytes) -> bytes:
-    body = b""
+    parts: list[bytes] = []
+    place = 0
     while True:
-        size, separator, rest = rest.partition(b"\r\n")
-        if not separator:
+        end = rest.find(b"\r\n", place)
+        if end < 0:
             raise Broken("the last chunk is missing")
-        number = int(size, 16)
-        if len(rest) < number + 2:
+        number, place = int(rest[place:end], 16), end + 2
+        if len(rest) < place + number + 2:
             raise Broken("a chunk that breaks off")
-        body, rest = body + rest[:number], rest[number + 2 :]
         if number == 0:
-            return body
+            return b"".join(parts)
+        parts.append(rest[place : place + number])
+        place += number + 2
