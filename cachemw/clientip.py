@@ -63,6 +63,10 @@ class TrustedProxies:
                 ) from None
         return cls(tuple(networks), unix_socket)
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return self.unix_socket or bool(self.networks)
+
     def trusts(self, address: Address | None) -> bool:
         """Whether a hop is one of these proxies; None is a unix socket."""
         if address is None:

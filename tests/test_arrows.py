@@ -45,7 +45,7 @@ LAYERS = [
         *("caching/memoized", "caching/purging", "caching/writing", "tokens"),
         *("caching/journal", "caching/relay"),
         *("ratelimit/middleware", "ratelimit/guard", "ratelimit/ledger", "ratelimit/limiter"),
-        *("ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
+        *("ratelimit/asking", "ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),
         *("sessions/sessions", "sessions/vault", "sessions/visit"),
         *("telemetry/bulletin", "telemetry/timing"),

@@ -13,6 +13,8 @@ while clients spread over its nodes.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 from cachemw.ratelimit.limits import Limit
 from cachemw.ratelimit.window import Algorithm, Reading, has_room, rolled
@@ -24,35 +26,38 @@ _FIXED = re.compile(rb"(0|[1-9]\d{0,14})")
 _SLIDING = re.compile(rb"(0|[1-9]\d{0,14}) (\d{1,15})")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bucket:
-    """Where the hits of one identity under one rule are counted, and against which limits."""
+    """Where the hits of one identity under one rule are counted, and against which limits.
+
+    Buckets of clients met before are kept, and so are their keys.
+    """
 
     tag: bytes
     name: bytes
     limits: tuple[Limit, ...]
     algorithm: Algorithm = "fixed"
 
-    @property
+    @cached_property
     def block_key(self) -> bytes:
         return b"rl:{%b}:%b:block" % (self.tag, self.name)
 
-    @property
-    def counter_keys(self) -> list[bytes]:
+    @cached_property
+    def counter_keys(self) -> tuple[bytes, ...]:
         start = b"rl:{%b}:%b:%b" % (self.tag, self.name, self.algorithm[:1].encode())
-        return [start + b"%d" % limit.span for limit in self.limits]
+        return tuple(start + b"%d" % limit.span for limit in self.limits)
 
-    @property
-    def keys(self) -> list[bytes]:
-        return [self.block_key, *self.counter_keys]
+    @cached_property
+    def keys(self) -> tuple[bytes, ...]:
+        return (self.block_key, *self.counter_keys)
 
-    def charge_args(self, cost: int, block: int) -> list[bytes]:
+    def charge_args(self, cost: int, block: int) -> tuple[bytes, ...]:
         """The arguments of `CHARGE` that belong to `keys`. `block` is ms, 0 for no block."""
         kind = self.algorithm.encode()
         args = [b"block", b"%d" % len(self.limits), b"%d" % block, b"0"]
         for limit in self.limits:
             args += (kind, b"%d" % limit.quota, b"%d" % limit.span, b"%d" % cost)
-        return args
+        return tuple(args)
 
     def adjust_args(self, change: int, due: Sequence[int] | None = None) -> list[bytes]:
         """The arguments of `ADJUST` that belong to `counter_keys`.
@@ -68,14 +73,16 @@ class Bucket:
         return args
 
 
-def readings_of(reply: Reply) -> tuple[bool, list[Reading]]:
-    """What `CHARGE` returned: whether it was charged, and one reading for each key."""
-    match reply:
-        case [int(admitted), *rest]:
-            flat = [value for value in rest if isinstance(value, int)]
-            return bool(admitted), [Reading(*flat[i : i + 3]) for i in range(0, len(flat), 3)]
-        case _:
-            raise TypeError(f"not a reply of the charge script: {reply!r}")
+def numbers_of(reply: Reply) -> list[int]:
+    """What `CHARGE` returned: whether it was charged, then three numbers for each key."""
+    if not isinstance(reply, list) or len(reply) % 3 != 1:
+        raise TypeError(f"not a reply of the charge script: {reply!r}")
+    return cast("list[int]", reply)
+
+
+def readings_of(numbers: Sequence[int]) -> list[Reading]:
+    """A reading for each three numbers."""
+    return [Reading._make(numbers[at : at + 3]) for at in range(0, len(numbers), 3)]
 
 
 def _charge(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
@@ -88,7 +95,7 @@ def _charge(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
         if kind == b"block":
             block = index
             reading = _block(space, key)
-            admitted = admitted and not reading.count
+            admitted = admitted and not reading.used
         else:
             reading = (_fixed if kind == b"fixed" else _sliding)(space, key, span)
             if not has_room(Limit(quota, span), reading, cost):
@@ -99,7 +106,7 @@ def _charge(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
     reply: list[Reply] = [int(admitted)]
     for index, (key, reading) in enumerate(zip(keys, readings, strict=True)):
         kind, _, span, cost = _row(args, index)
-        count, left = reading.count, reading.left
+        count, left = reading.used, reading.left
         if kind == b"block":
             if index in breached and not count and span:
                 space.set(key, b"1", span)
@@ -125,13 +132,13 @@ def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
             changed += 1
             continue
         reading = (_fixed if kind == b"fixed" else _sliding)(space, key, span)
-        count, previous = reading.count, reading.previous
+        count, previous = reading.used, reading.previous
         ago = _windows_ago(args[4 * index + 3], reading.left, span)
         if ago == 0:
             count = min(_MOST, max(0, count + change))
         elif ago == 1 and kind == b"sliding":
             previous = min(_MOST, max(0, previous + change))
-        if (count, previous) == (reading.count, reading.previous):
+        if (count, previous) == (reading.used, reading.previous):
             continue
         if kind == b"fixed":
             space.set(key, b"%d" % count, max(1, reading.left))

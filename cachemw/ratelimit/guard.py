@@ -20,7 +20,7 @@ from cachemw.ratelimit.identity import is_nobodys
 from cachemw.ratelimit.ledger import LEDGER, Ledger
 from cachemw.ratelimit.limiter import decision_of
 from cachemw.ratelimit.refusal import RateLimited
-from cachemw.ratelimit.verdicts import Decision, Demand
+from cachemw.ratelimit.verdicts import Decision, Demand, Verdict
 from cachemw.routes import AppRoute, Matched
 
 if TYPE_CHECKING:
@@ -51,7 +51,11 @@ async def enforce(
     if is_nobodys(scope):
         return Decision()
     place = f"{method_of(scope)} {route_of(scope)}"
-    wish = await rule.demand(connection, place, injected)
+    wish: Demand | Verdict | None = None
+    if not injected:
+        wish = rule.asking.at_once(connection, place)
+    if wish is None:
+        wish = await rule.asking.demand(connection, place, injected)
     if wish is None:
         return Decision()
     if again and isinstance(wish, Demand):  # a message stands for itself

@@ -9,9 +9,11 @@ No partition key is sent: who shares a quota is nobody's business. Pure.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 from cachemw.messages import Header
+from cachemw.ratelimit.limits import Limit
 from cachemw.ratelimit.verdicts import STATUS, Decision
 from cachemw.ratelimit.window import Standing
 
@@ -42,12 +44,15 @@ def limit_fields(standings: Sequence[Standing]) -> list[Header]:
     """`RateLimit-Policy` and `RateLimit`, naming every limit; nothing when there is none."""
     if not standings:
         return []
-    named = list(_uniquely_named(standings))
-    policy = ", ".join(
-        f'"{name}";q={each.limit.quota};w={up(each.limit.span)}' for name, each in named
-    )
-    state = ", ".join(f'"{name}";r={each.remaining};t={up(each.reset)}' for name, each in named)
+    named = _uniquely_named(standings)
+    policy = ", ".join([_policy(name, each.limit) for name, each in named])
+    state = ", ".join([f'"{name}";r={each.remaining};t={up(each.reset)}' for name, each in named])
     return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", state.encode())]
+
+
+@lru_cache(maxsize=1024)
+def _policy(name: str, limit: Limit) -> str:
+    return f'"{name}";q={limit.quota};w={up(limit.span)}'
 
 
 def legacy_fields(standings: Sequence[Standing], now: int) -> list[Header]:
@@ -96,10 +101,11 @@ def up(milliseconds: int) -> int:
     return max(1, -(-milliseconds // 1000))
 
 
-def _uniquely_named(standings: Iterable[Standing]) -> Iterable[tuple[str, Standing]]:
+def _uniquely_named(standings: Sequence[Standing]) -> list[tuple[str, Standing]]:
     """Policies of different rules may have one name; on the wire each needs its own."""
     seen: dict[str, int] = {}
+    named: list[tuple[str, Standing]] = []
     for each in standings:
-        seen[each.policy] = seen.get(each.policy, 0) + 1
-        count = seen[each.policy]
-        yield (each.policy if count == 1 else f"{each.policy}-{count}"), each
+        count = seen[each.policy] = seen.get(each.policy, 0) + 1
+        named.append((each.policy if count == 1 else f"{each.policy}-{count}", each))
+    return named

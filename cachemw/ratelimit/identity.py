@@ -83,7 +83,7 @@ class ClientIP:
         asked = connection.scope.get(ASKED_BY) or connection.scope
         client = asked.get("client")
         peer: str | None = (client[0] or None) if client else None
-        if trusted == NOBODY:
+        if not trusted:
             return _named(peer, self.ipv6_prefix)
         lines = tuple(asked["headers"])
         return client_address(

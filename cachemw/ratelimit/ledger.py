@@ -7,7 +7,7 @@ tentative charges are settled when the answer is known.
 
 from collections.abc import Awaitable, Sequence
 
-from cachemw.ratelimit.limiter import Charge, Counted, Limiter, decision_of
+from cachemw.ratelimit.limiter import Charge, Counted, Limiter, are_allowed, decision_of
 from cachemw.ratelimit.verdicts import Answered, Decision, Demand, Verdict
 from cachemw.ratelimit.window import Standing
 from cachemw.scripts import Reply
@@ -29,7 +29,8 @@ class Ledger:
         self.limiter = limiter
         self._counted: list[Counted] = []
         self._corrections: list[Awaitable[Reply]] = []
-        self._seen: set[tuple[bytes, bytes]] = set()
+        self._seen: set[bytes] = set()
+        self.is_tentative = False  # what is owed depends on the answer
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -38,12 +39,17 @@ class Ledger:
 
     async def charge(self, wishes: Sequence[Demand | Verdict], limiter: Limiter) -> Decision:
         """Charge what was not charged yet; a refusal takes everything else back."""
-        unseen = [wish for wish in wishes if isinstance(wish, Verdict)]
-        for verdict in unseen:
-            limiter.note(verdict)
-        counted: list[Counted] = [(verdict, None) for verdict in unseen]
-        demands = [wish for wish in wishes if isinstance(wish, Demand) and self._is_new(wish)]
-        if demands and all(verdict.allowed for verdict in unseen):
+        demands: list[Demand] = []
+        counted: list[Counted] = []
+        for wish in wishes:
+            if isinstance(wish, Verdict):
+                limiter.note(wish)
+                counted.append((wish, None))
+            elif wish.bucket.block_key not in self._seen:
+                self._seen.add(wish.bucket.block_key)
+                self.is_tentative = self.is_tentative or wish.owed is not None
+                demands.append(wish)
+        if demands and are_allowed(counted):
             counted += await limiter.charge(demands)
         decision = decision_of(counted)
         if not decision.allowed:
@@ -51,12 +57,6 @@ class Ledger:
             self._corrections += corrections
         self._counted += counted
         return decision
-
-    def _is_new(self, demand: Demand) -> bool:
-        bucket = (demand.bucket.tag, demand.bucket.name)
-        is_new = bucket not in self._seen
-        self._seen.add(bucket)
-        return is_new
 
     def settle(self, answered: Answered) -> None:
         """The answer is known: begin to correct what was charged tentatively."""
@@ -70,5 +70,6 @@ class Ledger:
 
     async def close(self) -> None:
         """Wait for the corrections that were begun."""
-        corrections, self._corrections = self._corrections, []
-        await self.limiter.finish(corrections)
+        if self._corrections:
+            corrections, self._corrections = self._corrections, []
+            await self.limiter.finish(corrections)

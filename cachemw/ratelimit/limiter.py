@@ -14,11 +14,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import replace
+from itertools import chain
+from typing import NamedTuple, TypeAlias
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
-from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, readings_of
+from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, numbers_of
 from cachemw.ratelimit.recall import Recall
 from cachemw.ratelimit.verdicts import (
     CountedBy,
@@ -40,13 +41,12 @@ RECHECK = 10.0  # seconds after which a remembered refusal is asked again, so th
 OUTAGE_RETRY = 1000  # ms that a client is told to wait for the store
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """Something that was counted and may be given back: where, how much, in which windows."""
 
     demand: Demand
     store: Store
-    left: tuple[int, ...]
+    numbers: Sequence[int]  # that the store told: of the block, then of the counters
     at: float
 
 
@@ -77,38 +77,48 @@ class Limiter:
 
     async def charge(self, demands: Sequence[Demand]) -> list[Counted]:
         """Count one hit against all `demands`, or against none of them. Never raises an outage."""
-        now = self._clock()
-        question = tuple((demand.bucket, demand.cost) for demand in demands)
-        known = self._recall.find(question, now)
+        known = self._known(demands) if self._recall else None
         if known is not None:
-            verdicts, since = known
-            elapsed = int((now - since) * 1000)
-            return self._noted([(older(verdict, elapsed), None) for verdict in verdicts])
-
+            return self._noted(known)
         counted: list[Counted] = []
         outage: StoreUnavailable | None = None
-        for stage in _stages(_groups(demands)):
-            for answer, group in zip(await self._ask(stage, outage), stage, strict=True):
-                if isinstance(answer, StoreUnavailable):
-                    outage = answer
-                    counted += [await self._without_store(each, outage) for each in group]
+        for stage in _stages(demands):
+            if outage is not None:
+                counted += [await self._without_store(each, outage) for each in chain(*stage)]
+                continue
+            for step, group in [(self._begin(self.store, group), group) for group in stage]:
+                try:
+                    reply = await step
+                except StoreUnavailable as error:
+                    outage = error
+                    counted += [await self._without_store(each, error) for each in group]
                 else:
-                    counted += self._counted(answer, group, self.store, "store")
-            if not all(verdict.allowed for verdict, _ in counted):
+                    counted += self._counted(reply, group, self.store, "store")
+            if not are_allowed(counted):
                 break
         else:
             return self._noted(counted)
 
         corrections, untouched = self.give_back(counted)
         await self.finish(corrections)
-        self._remember(question, demands, untouched)
+        self._remember(demands, untouched)
         return self._noted(untouched)
+
+    def _known(self, demands: Sequence[Demand]) -> list[Counted] | None:
+        """What was answered to the same a moment ago, if it was no."""
+        now = self._clock()
+        known = self._recall.find(_question(demands), now)
+        if known is None:
+            return None
+        verdicts, since = known
+        elapsed = int((now - since) * 1000)
+        return [(older(verdict, elapsed), None) for verdict in verdicts]
 
     async def peek(self, demand: Demand) -> Verdict:
         """How things stand, nothing being counted. Raises `StoreUnavailable`."""
         idle = replace(demand, cost=0, block=0)
-        _, readings = readings_of(await self._begin(self.store, [idle]))
-        return verdict_on(replace(demand, block=0), False, readings, "store")
+        numbers = numbers_of(await self._begin(self.store, [idle]))
+        return verdict_on(replace(demand, block=0), False, numbers[1:], "store")
 
     def give_back(
         self, counted: Iterable[Counted], change: Callable[[Charge], int] | None = None
@@ -129,7 +139,7 @@ class Limiter:
                 continue
             bucket = charge.demand.bucket
             passed = int((now - charge.at) * 1000)
-            args = bucket.adjust_args(difference, [left - passed for left in charge.left])
+            args = bucket.adjust_args(difference, [left - passed for left in charge.numbers[5::3]])
             begun.append(charge.store.run(ADJUST, bucket.counter_keys, args))
             corrected.append((returned(verdict, -difference), None))
         return begun, corrected
@@ -168,31 +178,15 @@ class Limiter:
                 verdict.label,
             )
         in_shadow = verdict.shadow and verdict.outcome != "allowed"
-        outcome = "shadow " * in_shadow + verdict.outcome
+        outcome = f"shadow {verdict.outcome}" if in_shadow else verdict.outcome
         self.counts[verdict.label, outcome] += 1
         self.store.tally.limited(verdict.label, outcome)
 
     def _begin(self, store: Store, group: Sequence[Demand]) -> Awaitable[Reply]:
-        keys: list[bytes] = []
-        args: list[bytes] = []
-        for demand in group:
-            keys += demand.bucket.keys
-            args += demand.bucket.charge_args(demand.cost, 0 if demand.shadow else demand.block)
-        return store.run(CHARGE, keys, args)
-
-    async def _ask(
-        self, stage: Sequence[Sequence[Demand]], outage: StoreUnavailable | None
-    ) -> list["Reply | StoreUnavailable"]:
-        """The store's answers to groups of demands. After an outage it is not asked again."""
-        if outage is not None:
-            return [outage] * len(stage)
-        answers: list[Reply | StoreUnavailable] = []
-        for step in [self._begin(self.store, group) for group in stage]:
-            try:
-                answers.append(await step)
-            except StoreUnavailable as error:
-                answers.append(error)
-        return answers
+        if len(group) == 1:
+            return store.run(CHARGE, group[0].bucket.keys, group[0].args)
+        keys = [key for demand in group for key in demand.bucket.keys]
+        return store.run(CHARGE, keys, [arg for demand in group for arg in demand.args])
 
     async def _without_store(self, demand: Demand, outage: StoreUnavailable) -> Counted:
         """The one place where an outage is answered."""
@@ -204,7 +198,7 @@ class Limiter:
             case "open":
                 return verdict, None
             case "closed":
-                return replace(verdict, outcome="unavailable", retry_after=OUTAGE_RETRY), None
+                return verdict._replace(outcome="unavailable", retry_after=OUTAGE_RETRY), None
             case "local":
                 share = replace(demand, bucket=_share(demand, self.workers))
                 reply = await self._begin(self._local, [share])
@@ -213,20 +207,18 @@ class Limiter:
     def _counted(
         self, reply: Reply, group: Sequence[Demand], store: Store, counted_by: CountedBy
     ) -> list[Counted]:
-        admitted, readings = readings_of(reply)
+        admitted, *numbers = numbers_of(reply)
         now = self._clock()
         counted: list[Counted] = []
         for demand in group:
-            size = 1 + len(demand.bucket.limits)
-            own, readings = readings[:size], readings[size:]
-            left = tuple(reading.left for reading in own[1:])
-            charge = Charge(demand, store, left, now) if admitted and demand.cost else None
-            counted.append((verdict_on(demand, admitted, own, counted_by), charge))
+            size = 3 * len(demand.bucket.keys)
+            own = numbers if len(group) == 1 else numbers[:size]
+            numbers = numbers[size:]
+            charge = Charge(demand, store, own, now) if admitted and demand.cost else None
+            counted.append((verdict_on(demand, bool(admitted), own, counted_by), charge))
         return counted
 
-    def _remember(
-        self, question: Hashable, demands: Sequence[Demand], counted: Sequence[Counted]
-    ) -> None:
+    def _remember(self, demands: Sequence[Demand], counted: Sequence[Counted]) -> None:
         """Keep a refusal that only time, or a reset, can end."""
         tentative = {demand.label for demand in demands if demand.owed is not None}
         waits = [
@@ -241,7 +233,7 @@ class Limiter:
             until = now + min(max(waits) / 1000, RECHECK)
             concerns = frozenset(demand.bucket.block_key for demand in demands)
             verdicts = tuple(verdict for verdict, _ in counted)
-            self._recall.keep(question, verdicts, now, until, concerns)
+            self._recall.keep(_question(demands), verdicts, now, until, concerns)
 
     def _noted(self, counted: list[Counted]) -> list[Counted]:
         for verdict, _ in counted:
@@ -251,11 +243,40 @@ class Limiter:
 
 def decision_of(counted: Iterable[Counted]) -> Decision:
     """The verdicts alone, as one decision."""
-    return Decision(tuple(verdict for verdict, _ in counted))
+    return Decision(tuple([verdict for verdict, _ in counted]))
+
+
+def are_allowed(counted: Iterable[Counted]) -> bool:
+    """Whether no verdict refuses."""
+    for verdict, _ in counted:  # noqa: SIM110 - a generator costs more than all else here
+        if not verdict.allowed:
+            return False
+    return True
+
+
+def _question(demands: Sequence[Demand]) -> Hashable:
+    return tuple([demand.question for demand in demands])
+
+
+def _stages(demands: Sequence[Demand]) -> Iterable[Sequence[Sequence[Demand]]]:
+    """Which demands one script decides, and which scripts are asked for at once: all of them, but
+    those that may block wait for the others.
+
+    What one client asks for too often is refused by its own limit, and given back to a bucket that
+    it shares with others. A block is not given back: it must not come of what was never let in.
+    """
+    if len(demands) == 1:
+        return ((demands,),)
+    groups = _groups(demands)
+    if len(groups) == 1:
+        return (groups,)
+    blocking = [group for group in groups if any(each.block and not each.shadow for each in group)]
+    harmless = [group for group in groups if group not in blocking]
+    return [stage for stage in (harmless, *([group] for group in blocking)) if stage]
 
 
 def _groups(demands: Sequence[Demand]) -> list[list[Demand]]:
-    """Demands that one script decides: those of one identity. A rule in the shadow stays alone."""
+    """The demands of each identity. A rule in the shadow stays alone."""
     groups: dict[Hashable, list[Demand]] = {}
     for demand in demands:
         key = (demand.bucket.tag, demand.bucket.name if demand.shadow else None)
@@ -263,23 +284,10 @@ def _groups(demands: Sequence[Demand]) -> list[list[Demand]]:
     return list(groups.values())
 
 
-def _stages(groups: list[list[Demand]]) -> Iterable[list[list[Demand]]]:
-    """Which groups are asked at once: all, but those that may block wait for the others.
-
-    What one client asks for too often is refused by its own limit, and given back to a bucket that
-    it shares with others. A block is not given back: it must not come of what was never let in.
-    """
-    if len(groups) == 1:
-        return [groups]
-    blocking = [group for group in groups if any(each.block and not each.shadow for each in group)]
-    harmless = [group for group in groups if group not in blocking]
-    return [stage for stage in (harmless, *([group] for group in blocking)) if stage]
-
-
 def _share(demand: Demand, workers: int) -> Bucket:
     """This worker's part of the limits: room for one hit at least, or nobody would ever pass."""
     limits = tuple(
-        replace(limit, quota=min(limit.quota, max(demand.cost, limit.quota // workers, 1)))
+        limit._replace(quota=min(limit.quota, max(demand.cost, limit.quota // workers, 1)))
         for limit in demand.bucket.limits
     )
     return replace(demand.bucket, limits=limits)

@@ -6,10 +6,9 @@ limited, or where the counting happens.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from cachemw.errors import ConfigurationError
 
@@ -35,8 +34,7 @@ LARGEST_QUOTA = 1_000_000_000
 LONGEST_SPAN = 366 * 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """So much in so long: `quota` units within `span` milliseconds."""
 
     quota: int

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.clientip import TrustedProxies
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Header, Headers, first_of, without
+from cachemw.messages import Header, first_of, without
 from cachemw.ratelimit.failures import FIELDS, dress_own_handler, has_own_handler
 from cachemw.ratelimit.guard import SERVED_BY, method_of
 from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limit_fields, up
@@ -35,17 +35,7 @@ from cachemw.stores.base import Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]
 
-_OPTIONS = (
-    "store",
-    "routes",
-    "default",
-    "messages",
-    "trusted_proxies",
-    "workers",
-    "legacy_headers",
-)
-
-
+_REPLACED = OURS | LEGACY
 _BEGINNINGS = {
     "http.response.start": 200,
     "websocket.http.response.start": 403,
@@ -101,30 +91,35 @@ class RateLimitMiddleware:
         else:
             await _Responder(self, scope, receive, send).respond()
 
-    async def wishes(self, scope: Scope) -> list[Demand | Verdict]:
+    async def wishes(self, scope: Scope, path: str) -> list[Demand | Verdict]:
         """What the rules that match a connection want to charge."""
         if is_nobodys(scope):
             return []
         if is_preflight(scope) and cors_within(scope.get("app"), RateLimitMiddleware):
             return []
-        path = get_route_path(scope)
         method = "GET" if scope["type"] == "websocket" else scope["method"]
         found = self.routes.match(method, path)
         if found is None and method == "HEAD":
             found = self.routes.match("GET", path)
         rules: Sequence[RateLimit] = found.policy if found else self.default
+        if not rules:
+            return []
         place = f"{method_of(scope)} {found.pattern.text if found else '*'}"
         connection = HTTPConnection(scope)
-        wishes = [await rule.demand(connection, place, {}) for rule in rules]
-        return [wish for wish in wishes if wish is not None]
+        wishes: list[Demand | Verdict] = []
+        for rule in rules:
+            wish: Demand | Verdict | None = rule.asking.at_once(connection, place)
+            if wish is None:
+                wish = await rule.asking.demand(connection, place, {})
+            if wish is not None:
+                wishes.append(wish)
+        return wishes
 
-    def served_by(self, scope: Scope) -> Matched[AppRoute] | None:
-        """The route of the app that will take a request as it stands here."""
-        if scope["type"] == "websocket":
-            return None
-        host = first_of(scope["headers"], b"host") or b""
-        path = get_route_path(scope)
-        return self._served.match(scope.get("app"), scope["method"], path, host)
+    def served_by(
+        self, app: object, method: str, path: str, headers: Iterable[Header]
+    ) -> Matched[AppRoute] | None:
+        """The route of the app that takes a request as it stood here."""
+        return self._served.match(app, method, path, first_of(headers, b"host") or b"")
 
     def _check_routes(self, app: object) -> None:
         if is_outermost(app, RateLimitMiddleware):
@@ -154,15 +149,19 @@ class _Responder:
         self.ledger = outer or Ledger(owner.limiter)
 
     async def respond(self) -> None:
-        owner, scope = self.owner, self.scope
+        owner, scope, ledger = self.owner, self.scope, self.ledger
+        path = get_route_path(scope)
         if self.is_outermost:
-            scope[LEDGER] = self.ledger
+            scope[LEDGER] = ledger
             scope.setdefault(PROXIES, owner.trusted)
-            scope[SERVED_BY] = partial(owner.served_by, dict(scope))  # the scope changes further in
+            if scope["type"] == "http":  # what is in the scope now changes further in
+                scope[SERVED_BY] = partial(
+                    owner.served_by, scope.get("app"), scope["method"], path, scope["headers"]
+                )
         try:
-            wishes = await owner.wishes(scope)
-            decision = await self.ledger.charge(wishes, owner.limiter)
-            if not decision.allowed:
+            wishes = await owner.wishes(scope, path)
+            decision = await ledger.charge(wishes, owner.limiter) if wishes else None
+            if decision is not None and not decision.allowed:
                 await self._refuse(RateLimited(decision))
             else:
                 await owner.app(scope, self._receive_for_app(), self.send)
@@ -175,7 +174,7 @@ class _Responder:
             raise
         finally:
             if self.is_outermost:
-                await self.ledger.close()
+                await ledger.close()
 
     async def send(self, message: Message) -> None:
         if not self.has_started and message["type"] in _BEGINNINGS:
@@ -186,17 +185,19 @@ class _Responder:
 
     def _dress(self, message: Message) -> None:
         status = message.get("status") or _BEGINNINGS[message["type"]]
-        headers: Headers = tuple(message.get("headers") or ())
+        headers: Sequence[Header] = message.get("headers") or ()
         fields = self._settle(status, headers)
         if fields and message["type"] != "websocket.close":
             if first_of(headers, b"access-control-allow-origin") is not None:
                 fields.append((b"access-control-expose-headers", EXPOSED))
-            message["headers"] = [*without(headers, OURS | LEGACY), *fields]
+            message["headers"] = [*without(headers, _REPLACED), *fields]
 
-    def _settle(self, status: int, headers: Headers) -> list[Header]:
+    def _settle(self, status: int, headers: Iterable[Header]) -> list[Header]:
         """The answer is known: settle what was tentative. The fields that say where all stands."""
-        self.ledger.settle(Answered(status, headers, self.scope.get(RESULT)))
-        standings = self.ledger.standings
+        ledger = self.ledger
+        if ledger.is_tentative:
+            ledger.settle(Answered(status, tuple(headers), self.scope.get(RESULT)))
+        standings = ledger.standings
         fields = limit_fields(standings)
         if self.owner.legacy_headers:
             fields += legacy_fields(standings, self.owner.limiter.store.now() // 1_000_000)
@@ -249,7 +250,7 @@ class _Responder:
         if found is None:
             return message
         place = f"MESSAGE {found.pattern.text}"
-        wish = await found.policy.demand(HTTPConnection(self.scope), place, {})
+        wish = await found.policy.asking.demand(HTTPConnection(self.scope), place, {})
         if wish is None:
             return message
         if isinstance(wish, Demand):

@@ -4,13 +4,14 @@ A `Demand` is one rule's wish to count one hit, a `Verdict` what became of it, a
 verdicts of one request. Pure: nothing here counts, waits or reads a clock.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
 
 from cachemw.messages import Headers
-from cachemw.ratelimit.counting import Bucket
-from cachemw.ratelimit.window import Reading, Standing, aged, standing
+from cachemw.ratelimit.counting import Bucket, readings_of
+from cachemw.ratelimit.window import Reading, Standing, aged, remaining, standing
 
 OutagePolicy: TypeAlias = Literal["open", "closed", "local"]
 Outcome: TypeAlias = Literal["allowed", "limited", "blocked", "unavailable", "unidentified"]
@@ -35,11 +36,12 @@ class Answered:
     """`"hit"`, `"stale"`, `"miss"`...: what the response cache says it did, None without one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Demand:
     """One rule's wish to charge `cost` to a bucket.
 
-    With `owed` the charge is tentative: what is really owed is known when the answer begins.
+    With `owed` the charge is tentative: what is really owed is known when the answer begins. The
+    demands of clients met before are kept, and so is what they send to the store.
     """
 
     label: str
@@ -51,9 +53,18 @@ class Demand:
     shadow: bool = False
     owed: Callable[[Answered], int] | None = None
 
+    @cached_property
+    def args(self) -> tuple[bytes, ...]:
+        """What goes to the store with the keys of the bucket. In the shadow nothing is blocked."""
+        return self.bucket.charge_args(self.cost, 0 if self.shadow else self.block)
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+    @cached_property
+    def question(self) -> bytes:
+        """The same for all demands that must be given the same answer."""
+        return b" ".join((self.bucket.block_key, *self.args))
+
+
+class Verdict(NamedTuple):
     """What one rule says about one hit. `retry_after` is milliseconds."""
 
     label: str
@@ -73,19 +84,18 @@ class Verdict:
         return min((each.remaining for each in self.standings), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """All verdicts about one hit. Empty when no rule concerned it."""
 
     verdicts: tuple[Verdict, ...] = ()
 
     @property
     def refusals(self) -> tuple[Verdict, ...]:
-        return tuple(verdict for verdict in self.verdicts if not verdict.allowed)
+        return tuple([verdict for verdict in self.verdicts if not verdict.allowed])
 
     @property
     def allowed(self) -> bool:
-        return all(verdict.allowed for verdict in self.verdicts)
+        return not self.refusals
 
     @property
     def status(self) -> int:
@@ -100,37 +110,54 @@ class Decision:
     @property
     def standings(self) -> tuple[Standing, ...]:
         """Every limit that may be spoken of: a rule in the shadow stays there."""
-        told = (verdict.standings for verdict in self.verdicts if not verdict.shadow)
-        return tuple(each for standings in told for each in standings)
+        told = [verdict for verdict in self.verdicts if not verdict.shadow]
+        return tuple([each for verdict in told for each in verdict.standings])
 
 
 def verdict_on(
-    demand: Demand, admitted: bool, readings: list[Reading], counted_by: CountedBy
+    demand: Demand, admitted: bool, numbers: Sequence[int], counted_by: CountedBy
 ) -> Verdict:
-    """The verdict that follows from the readings of a demand's block and counters."""
-    block, *counters = readings
-    bucket = demand.bucket
+    """The verdict that follows from the numbers of a demand's block and counters."""
+    bucket, label, shadow = demand.bucket, demand.label, demand.shadow
+    if admitted:
+        told = _left_of(demand, numbers)
+        return Verdict(label, "allowed", told, 0, counted_by, shadow)
+    block, *counters = readings_of(numbers)
+    limits = zip(demand.policies, bucket.limits, counters, strict=True)
     standings = tuple(
-        standing(policy, limit, reading, demand.cost, bucket.algorithm, charged=admitted)
-        for policy, limit, reading in zip(demand.policies, bucket.limits, counters, strict=True)
+        standing(name, limit, reading, demand.cost, bucket.algorithm)
+        for name, limit, reading in limits
     )
     violated = [each for each in standings if each.violated]
     waits = [each.reset for each in violated]
     outcome: Outcome = "limited" if violated else "allowed"
-    if block.count:
+    if block.used:
         waits.append(max(1, block.left))
         outcome = "limited" if violated and block.left == demand.block else "blocked"
         standings = tuple(
-            replace(each, remaining=0, reset=max(each.reset, block.left)) for each in standings
+            each._replace(remaining=0, reset=max(each.reset, block.left)) for each in standings
         )
     retry_after = max(waits, default=0)
-    return Verdict(demand.label, outcome, standings, retry_after, counted_by, demand.shadow)
+    return Verdict(label, outcome, standings, retry_after, counted_by, shadow)
+
+
+def _left_of(demand: Demand, numbers: Sequence[int]) -> tuple[Standing, ...]:
+    """What a demand that was charged leaves. Every request that is let in comes by here."""
+    told: list[Standing] = []
+    at = 3
+    for policy, limit in zip(demand.policies, demand.bucket.limits, strict=True):
+        used, previous, left = numbers[at : at + 3]
+        at += 3
+        rest = limit.quota - used
+        if previous or rest < 0:
+            rest = remaining(limit, Reading(used, previous, left))
+        told.append(Standing(policy, limit, rest, left or 1))
+    return tuple(told)
 
 
 def older(verdict: Verdict, elapsed: int) -> Verdict:
     """A verdict as it reads `elapsed` milliseconds later, told from memory."""
-    return replace(
-        verdict,
+    return verdict._replace(
         standings=tuple(aged(each, elapsed) for each in verdict.standings),
         retry_after=max(1, verdict.retry_after - elapsed) if verdict.retry_after else 0,
         counted_by="recall",
@@ -140,7 +167,7 @@ def older(verdict: Verdict, elapsed: int) -> Verdict:
 def returned(verdict: Verdict, amount: int) -> Verdict:
     """A verdict after `amount` was given back to every counter it speaks of."""
     standings = tuple(
-        replace(each, remaining=min(each.limit.quota, max(0, each.remaining + amount)))
+        each._replace(remaining=min(each.limit.quota, max(0, each.remaining + amount)))
         for each in verdict.standings
     )
-    return replace(verdict, standings=standings)
+    return verdict._replace(standings=standings)

@@ -11,25 +11,22 @@ so at most twice `quota` around the moment where one ends and the next begins.
 `span`: `previous * left / span + count`. The burst around the boundary is gone.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from cachemw.ratelimit.limits import Limit
 
 Algorithm: TypeAlias = Literal["fixed", "sliding"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One counter as the store found it: this window's count, the last one's, and ms to its end."""
 
-    count: int
+    used: int
     previous: int
     left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a client stands with one limit, as headers and people are told."""
 
     policy: str
@@ -43,13 +40,15 @@ def has_room(limit: Limit, reading: Reading, cost: int) -> bool:
     """Whether `cost` more still fits. A fixed window is one whose `previous` is always 0."""
     if cost == 0:
         return True
-    weighted = reading.previous * reading.left + (reading.count + cost) * limit.span
+    weighted = reading.previous * reading.left + (reading.used + cost) * limit.span
     return weighted <= limit.quota * limit.span
 
 
 def remaining(limit: Limit, reading: Reading) -> int:
     """How much more fits right now, in whole units."""
-    used = reading.count + -(-reading.previous * reading.left // limit.span)
+    used = reading.used
+    if reading.previous:
+        used += -(-reading.previous * reading.left // limit.span)
     return max(0, limit.quota - used)
 
 
@@ -57,28 +56,28 @@ def wait(limit: Limit, reading: Reading, cost: int, algorithm: Algorithm) -> int
     """Milliseconds until `cost` fits, if nobody else takes the room meanwhile."""
     if has_room(limit, reading, cost):
         return 0
-    room = limit.quota - reading.count - cost
+    room = limit.quota - reading.used - cost
     if room >= 0:  # it is the last window that weighs too much; it fades as this one passes
         return reading.left - room * limit.span // reading.previous
     if algorithm == "fixed":
         return reading.left
     room = max(0, limit.quota - cost)
-    fading = limit.span - room * limit.span // reading.count if reading.count else 0
+    fading = limit.span - room * limit.span // reading.used if reading.used else 0
     return reading.left + max(0, fading)
 
 
 def standing(
-    policy: str, limit: Limit, reading: Reading, cost: int, algorithm: Algorithm, *, charged: bool
+    policy: str, limit: Limit, reading: Reading, cost: int, algorithm: Algorithm
 ) -> Standing:
-    """What to say about a counter, read after (`charged`) or instead of charging `cost` to it."""
-    violated = not charged and not has_room(limit, reading, cost)
+    """What to say about a counter, read instead of charging `cost` to it."""
+    violated = not has_room(limit, reading, cost)
     reset = wait(limit, reading, cost, algorithm) if violated else reading.left
     return Standing(policy, limit, remaining(limit, reading), max(1, reset), violated)
 
 
 def aged(standing: Standing, elapsed: int) -> Standing:
     """The same standing `elapsed` milliseconds later, nothing else having happened."""
-    return replace(standing, reset=max(1, standing.reset - elapsed))
+    return standing._replace(reset=max(1, standing.reset - elapsed))
 
 
 def rolled(reading: Reading, span: int) -> Reading:
@@ -88,5 +87,5 @@ def rolled(reading: Reading, span: int) -> Reading:
     afterwards it is the previous one's, and this window has none yet.
     """
     if reading.left > span:
-        return Reading(reading.count, reading.previous, reading.left - span)
-    return Reading(0, reading.count, reading.left)
+        return Reading(reading.used, reading.previous, reading.left - span)
+    return Reading(0, reading.used, reading.left)

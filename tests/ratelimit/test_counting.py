@@ -1,13 +1,13 @@
 """The scripts: the same histories on a real server and on the twin, and what broken keys do."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import pytest
 import redis.asyncio
 
-from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, readings_of
+from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, numbers_of, readings_of
 from cachemw.ratelimit.limits import Limit
 from cachemw.ratelimit.window import Algorithm
 from cachemw.scripts import Reply
@@ -43,8 +43,8 @@ async def charge(
     store: RedisStore | MemoryStore, bucket: Bucket, cost: int = 1, block: int = 0
 ) -> tuple[bool, list[tuple[int, int, int]]]:
     reply = await store.run(CHARGE, bucket.keys, bucket.charge_args(cost, block))
-    admitted, readings = readings_of(reply)
-    return admitted, [(each.count, each.previous, each.left) for each in readings]
+    admitted, *numbers = numbers_of(reply)
+    return bool(admitted), [tuple(each) for each in readings_of(numbers)]
 
 
 LIMITS = (Limit(7, 600_000), Limit(11, 3_600_000))
@@ -64,7 +64,7 @@ async def test_lua_and_twin_tell_the_same_story(
         bucket_of(LIMITS[1], name=b"other", algorithm="fixed"),
     ]
 
-    async def on_both(script: object, keys: list[bytes], args: list[bytes]) -> None:
+    async def on_both(script: object, keys: Sequence[bytes], args: Sequence[bytes]) -> None:
         told = []
         for store in (server.store, memory):
             reply: Reply = await store.run(script, keys, args)  # type: ignore[arg-type]

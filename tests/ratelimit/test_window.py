@@ -61,6 +61,6 @@ def test_a_counter_in_its_second_span_has_become_the_previous_one() -> None:
 
 
 def test_a_cost_that_never_fits_is_told_to_wait_all_the_same() -> None:
-    told = standing("minute", MINUTE, Reading(0, 0, 60_000), 11, "fixed", charged=False)
+    told = standing("minute", MINUTE, Reading(0, 0, 60_000), 11, "fixed")
     assert told.violated
     assert told.reset == 60_000

@@ -1,0 +1,212 @@
+"""What a rule asks for: a connection, or an identity given by hand, turned into a `Demand`.
+
+Most rules have nothing to wait for, and want the same for the same client again and again. Their
+demands are remembered, so that a request of a known client costs little more than a look-up.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from starlette.requests import HTTPConnection
+
+from cachemw.errors import ConfigurationError
+from cachemw.ratelimit.counting import Bucket
+from cachemw.ratelimit.identity import (
+    ClientIP,
+    HeaderValue,
+    Identity,
+    client_ip,
+    identity_from,
+)
+from cachemw.ratelimit.limits import Limit, LimitLike, parse_limits
+from cachemw.ratelimit.options import checked_cost, demand_exact
+from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
+
+if TYPE_CHECKING:
+    from cachemw.ratelimit.rule import RateLimit
+
+Plan: TypeAlias = "LimitLike | Iterable[LimitLike] | None"
+REMEMBERED = 4096  # clients of a rule
+LONGEST = 64  # characters of an identity that is remembered
+
+
+class Asking:
+    """The demands of one rule."""
+
+    def __init__(self, rule: "RateLimit") -> None:
+        self._rule = rule
+        self._own_policies = self._policies(rule.limits)
+        self._is_used_by_route = False
+        self._is_plain = (
+            isinstance(rule.by, ClientIP | HeaderValue)
+            and isinstance(rule.cost, int)
+            and rule.exempt is None
+            and not rule.plans
+        )
+        self._of_client = lru_cache(REMEMBERED)(self._demand_of_client)
+
+    def at_once(self, connection: HTTPConnection, place: str) -> Demand | None:
+        """The demand, where the rule has nothing to wait for and knows the client."""
+        if self._is_plain:
+            value: str | None = self._rule.by(connection)
+            if value and len(value) <= LONGEST:
+                return self._of_client(value, place)
+        return None
+
+    async def demand(
+        self, connection: HTTPConnection, place: str, injected: Mapping[str, Any]
+    ) -> Demand | Verdict | None:
+        """What is to be counted for a connection. None: nothing; a verdict: refused unseen."""
+        rule = self._rule
+        self._is_used_by_route = True
+        if rule.exempt is not None and await _answer(rule.exempt(connection)):
+            return None
+        limits = await self._limits_for(connection, injected)
+        if not limits:
+            return None
+        identity = await self._identify(connection, injected)
+        if identity is None and rule.unknown == "shared":
+            identity = Identity("unknown", "")
+        if identity is None:
+            if rule.unknown == "exempt":
+                return None
+            return Verdict(
+                rule.name or place, "unidentified", counted_by="nobody", shadow=rule.shadow
+            )
+        cost = injected.get("cost", rule.cost)
+        if callable(cost):
+            cost = await _answer(cost(connection))
+        return self._demand(
+            self._bucket(identity, limits, place), place, checked_cost("cost", cost)
+        )
+
+    def by_hand(
+        self,
+        identity: Identity | str | int,
+        limits: Plan,
+        route: str | None,
+        cost: int = 1,
+    ) -> Demand:
+        """The demand of a hit that somebody counts by hand. It is never tentative."""
+        bucket = self.bucket_by_hand(identity, limits, route)
+        return self._demand(bucket, route or "", checked_cost("cost", cost), is_final=True)
+
+    def bucket_by_hand(
+        self, identity: Identity | str | int, limits: Plan, route: str | None
+    ) -> Bucket:
+        """Where hits of an identity are counted."""
+        rule = self._rule
+        if self._is_used_by_route and rule.name is None and route is None:
+            raise ConfigurationError(
+                f"{rule!r} has no name and counts every route apart: give it a name=, "
+                "or say which with route='GET /items/{id}'"
+            )
+        if rule.plans and limits is None:
+            raise ConfigurationError(
+                f"{rule!r} takes its limits from the connection; by hand, say limits='5/minute'"
+            )
+        if isinstance(rule.by, ClientIP) and isinstance(identity, str):
+            identity = rule.by.canonical(identity)
+        known = identity_from(rule.by, identity)
+        if known is None:
+            raise ConfigurationError(f"{rule!r}: the identity is empty, so it is nobody's")
+        chosen = rule.limits if limits is None else self._checked(_written(limits))
+        return self._bucket(known, chosen, route or "")
+
+    # --- within
+
+    def _demand_of_client(self, value: str, place: str) -> Demand:
+        rule = self._rule
+        self._is_used_by_route = True
+        bucket = self._bucket(Identity(rule.by.kind, value), rule.limits, place)
+        return self._demand(bucket, place, checked_cost("cost", rule.cost))
+
+    def _demand(self, bucket: Bucket, place: str, cost: int, *, is_final: bool = False) -> Demand:
+        rule = self._rule
+        is_tentative = rule.count_when is not None or rule.cost_on_hit is not None
+        owed: Callable[[Answered], int] | None = None
+        if is_tentative and not is_final:
+            owed = partial(self._owed, cost=cost)
+        is_own = bucket.limits is rule.limits
+        return Demand(
+            label=rule.name or place,
+            bucket=bucket,
+            policies=self._own_policies if is_own else self._policies(bucket.limits),
+            cost=cost,
+            block=rule.block_ms,
+            on_outage=rule.on_outage,
+            shadow=rule.shadow,
+            owed=owed,
+        )
+
+    def _owed(self, answered: Answered, cost: int) -> int:
+        rule = self._rule
+        if rule.count_when is not None and not rule.count_when(answered):
+            return 0
+        if answered.cache == "hit" and rule.cost_on_hit is not None:
+            return rule.cost_on_hit
+        return cost
+
+    def _policies(self, limits: tuple[Limit, ...]) -> tuple[str, ...]:
+        name = self._rule.name
+        if name is None:
+            return tuple(limit.label for limit in limits)
+        if len(limits) == 1:
+            return (name,)
+        return tuple(f"{name}-{limit.label}" for limit in limits)
+
+    async def _limits_for(
+        self, connection: HTTPConnection, injected: Mapping[str, Any]
+    ) -> tuple[Limit, ...]:
+        if not self._rule.plans:
+            return self._rule.limits
+        written: list[LimitLike] = list(self._rule.limits)
+        for index, plan in enumerate(self._rule.plans):
+            given = injected.get(f"limits_{index}")
+            if not is_dependency(plan):
+                given = await _answer(plan(connection))
+            written += _written(given)
+        return self._checked(written)
+
+    def _checked(self, written: Iterable[LimitLike]) -> tuple[Limit, ...]:
+        limits = parse_limits(list(written))
+        if self._rule.algorithm == "sliding":
+            demand_exact(limits)
+        return limits
+
+    async def _identify(
+        self, connection: HTTPConnection, injected: Mapping[str, Any]
+    ) -> Identity | None:
+        rule = self._rule
+        answer = injected.get("by")
+        if not is_dependency(rule.by):
+            answer = await _answer(rule.by(connection))
+        identity = identity_from(rule.by, answer)
+        if identity is None and rule.unknown == "address" and not isinstance(rule.by, ClientIP):
+            return identity_from(client_ip, client_ip(connection))
+        return identity
+
+    def _bucket(self, identity: Identity, limits: tuple[Limit, ...], place: str) -> Bucket:
+        if self._rule.name is not None:
+            name = self._rule.name.encode()
+        else:  # "~" begins no name
+            name = b"~" + blake2b(place.encode(), digest_size=8).hexdigest().encode()
+        return Bucket(identity.tag, name, limits, self._rule.algorithm)
+
+
+def is_dependency(value: object) -> bool:
+    """Whether this is FastAPI's `Depends(...)`, told without importing FastAPI."""
+    return hasattr(value, "dependency") and hasattr(value, "use_cache")
+
+
+def _written(plan: Plan) -> list[LimitLike]:
+    if plan is None:
+        return []
+    return [plan] if isinstance(plan, str | Limit) else list(plan)
+
+
+async def _answer(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
