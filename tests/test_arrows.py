@@ -40,6 +40,7 @@ LAYERS = [
             "caching/flights",
             *("caching/keeper", "caching/owed"),
             "caching/shelf",
+            "caching/trials",
         ),
         *("caching/cache", "caching/hosts", "caching/larder", "caching/loads"),
         *("caching/memoized", "caching/purging", "caching/writing", "tokens"),

@@ -12,7 +12,7 @@ import cachemw
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.sessions.options import SessionOptions
-from cachemw.telemetry.events import Outcome, Refreshed, Subject
+from cachemw.telemetry.events import Difference, Outcome, Refreshed, Subject
 from cachemw.words import Word
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def test_reasons_are_documented(reason: Reason) -> None:
     assert f"| `{reason.value}` | {reason.meaning} |" in PAGES["caching.md"]
 
 
-@pytest.mark.parametrize("word", [*Outcome, *Refreshed, *Subject], ids=str)
+@pytest.mark.parametrize("word", [*Outcome, *Refreshed, *Subject, *Difference], ids=str)
 def test_words_of_what_happens_are_documented(word: Word) -> None:
     assert f"| `{word.value}` | {word.meaning} |" in PAGES["observability.md"]
 

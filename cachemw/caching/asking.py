@@ -254,8 +254,8 @@ class Asking:
 # --- making fills
 
 
-def start_refresh(call: Call, entry: Entry) -> None:
-    """Have an entry made anew in the background, unless that is under way."""
+def start_refresh(call: Call, entry: Entry | None) -> None:
+    """Have an entry made, or made anew, in the background, unless that is under way."""
     engine = call.engine
     variant = engine.shelf.variant(call.resource)
     if engine.flights.may_refresh(call.resource, variant):

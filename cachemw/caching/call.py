@@ -1,7 +1,7 @@
 """What one request brings, and what all requests share."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -94,10 +94,17 @@ class Call:
             )
         )
 
-    async def bypass(self, reason: Reason, forward: Forward = Forward.BYPASS) -> None:
-        """Hand the request on as it came, and say why."""
+    async def bypass(
+        self,
+        reason: Reason,
+        forward: Forward = Forward.BYPASS,
+        watch: Callable[[Message], object] | None = None,
+    ) -> None:
+        """Hand the request on as it came, and say why. `watch` sees the answer go by."""
 
         async def telling(message: Message) -> None:
+            if watch is not None:
+                watch(message)
             if message["type"] == "http.response.start":
                 told = status.forwarded(forward, status=message["status"], detail=reason)
                 message = {**message, "headers": with_status(message.get("headers", ()), told)}

@@ -31,6 +31,7 @@ from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Found, Hit, Miss, OnlyIfCached, StaleHit, Validate, decide
 from cachemw.caching.stamps import bodies_tag
 from cachemw.caching.status import Forward
+from cachemw.caching.trials import try_out, verify
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, first_of
 from cachemw.routes import Matched
@@ -48,10 +49,16 @@ async def exchange(call: Call, matched: Matched[CachePolicy], look: Look | None 
     try:
         found = await engine.shelf.find(call.resource, look=look)
     except StoreUnavailable:
+        if not call.policy.serve:
+            await call.bypass(Reason.STORE_UNAVAILABLE)
+            return
         await Asking(call, Miss(Forward.MISS, Reason.STORE_UNAVAILABLE), None).run()
         return
     now = engine.store.now()
     decision = decide(found, call.asked, call.policy, now=now, luck=1 - random.random())
+    if not call.policy.serve:
+        await try_out(call, decision)
+        return
     match decision:
         case Hit(entry, False, None):
             _remember(call, found)
@@ -83,12 +90,15 @@ async def _hit(call: Call, entry: Entry, now: int, detail: Reason | None, *, ref
     code, headers, body = answer(call.request, entry, told, now)
     outcome = Outcome.HIT if detail is None else Outcome.STALE
     call.tell(outcome, detail, code, now, age=age, size=len(body), saved=saved)
+    if call.policy.verify and outcome is Outcome.HIT:
+        verify(call, entry)
     await respond(call.send, code, headers, body)
 
 
 def _remember(call: Call, found: Found) -> None:
     """Let equal requests take the short way from now on."""
-    if call.asked is NOTHING and call.request.method in ("GET", "HEAD"):
+    is_plain = call.asked is NOTHING and call.request.method in ("GET", "HEAD")
+    if is_plain and not call.policy.verify:
         fields = fields_of(call.scope)
         call.engine.pages.learn(
             address_of(call.scope, fields), fields, call.policy, call.route, found

@@ -7,11 +7,13 @@ import asyncio
 import contextvars
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from cachemw.caching.fill import Acquire, Fill
 from cachemw.caching.keeper import Lease
 from cachemw.caching.outcomes import Direct, Instead
+from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.telemetry.events import Refresh, Refreshed, shortened
@@ -22,6 +24,7 @@ logger = logging.getLogger("cachemw.cache")
 REST_AFTER_FAILURE = 2_000_000  # microseconds until an app that failed is asked again
 REST_AFTER_LEAVING = 500_000  # microseconds until we look again whether another worker is done
 RESTING = 4096
+ASIDE = 4  # comparisons under way
 
 
 class RefreshAbandoned(Exception):
@@ -37,6 +40,7 @@ class Flights:
         # By what they make: the URL, the fields expected to select when they began, the variant.
         self._fills: dict[bytes, dict[tuple[bytes, ...], dict[bytes, list[Fill]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
         self._resting: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
 
     def of(self, resource: Resource, others_than: Iterable[Fill] = ()) -> Fill | None:
@@ -49,7 +53,7 @@ class Flights:
 
     def start(self, fill: Fill, acquire: Acquire, *, is_shared: bool) -> asyncio.Task[None]:
         """Begin a fill on behalf of a request, which others may join while it runs."""
-        context = _context_of(fill)
+        context = context_under(fill.resource.policy)
         task = asyncio.get_running_loop().create_task(fill.run(acquire), context=context)
         self._hold(task, fill, is_shared)
         task.add_done_callback(_retrieve)
@@ -105,8 +109,18 @@ class Flights:
                 self._tally.refresh_ended(event)
 
         self._tally.refresh_began()
-        context = _context_of(fill)
+        context = context_under(fill.resource.policy)
         self._hold(loop.create_task(told(), context=context), fill, True)
+
+    def aside(
+        self, run: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context
+    ) -> None:
+        """Run something that nobody waits for, unless enough of that is under way."""
+        if len(self._aside) < ASIDE:
+            task = asyncio.get_running_loop().create_task(run(), context=context)
+            for held in (self._aside, self._tasks):
+                held.add(task)
+                task.add_done_callback(held.discard)
 
     async def drain(self, patience: float) -> None:
         """Give what is under way in this event loop time to end, then end it."""
@@ -149,12 +163,12 @@ class Flights:
             del self._fills[fill.resource.primary]
 
 
-def _context_of(fill: Fill) -> contextvars.Context:
+def context_under(policy: CachePolicy) -> contextvars.Context:
     """The context variables that a fill may see: those of the request that set it off, as what
     outer layers have found out, such as a language, must be that of the variant. But where the
     request's credentials are stripped, those layers may have found out who is asking.
     """
-    if fill.resource.policy.credentials == "strip":
+    if policy.credentials == "strip":
         return contextvars.Context()
     return contextvars.copy_context()
 

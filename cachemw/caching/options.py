@@ -97,6 +97,8 @@ class PolicyOptions(TypedDict, total=False):
     compress: bool | Compression | None
     obey_client: bool
     near_cache: bool
+    verify: float
+    serve: bool
 
 
 def as_ttl(value: object) -> object:

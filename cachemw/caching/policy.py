@@ -114,6 +114,12 @@ class CachePolicy(BaseModel):
     near_cache: bool = True
     """Whether entries may be kept in the process, where the middleware has a near cache."""
 
+    # Whether it is right
+    verify: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of hits for which the app is asked, too, behind the client's back, to compare."""
+    serve: bool = True
+    """Off: the policy is on trial. The app answers everything, and what would have been is seen."""
+
     def __init__(self, **options: Unpack[PolicyOptions]) -> None:
         try:
             super().__init__(**options)
@@ -152,6 +158,11 @@ class CachePolicy(BaseModel):
         if self.soft_timeout is not None and not can_be_stale:
             raise ConfigurationError(
                 "soft_timeout serves stale entries: give stale_while_revalidate or stale_if_error"
+            )
+        if not self.serve and not self.verify:
+            raise ConfigurationError(
+                "serve=False compares what would be served with what the app answers: say for "
+                "which share of hits, verify=1.0 for all of them"
             )
         self._demand_that_tags_follow_the_key()
         return self

@@ -54,6 +54,10 @@ class Reason(Word):
     NOT_MODIFIED = "not-modified", "the origin confirmed the stored response"
     UNREADABLE = "unreadable", "the stored bytes are not an entry of this key and version"
 
+    # The policy is on trial (`serve=False`).
+    TRIAL_HIT = "trial-hit", "the policy serves nothing yet; it would have, from the cache"
+    TRIAL_MISS = "trial-miss", "the policy serves nothing yet; there was nothing to serve"
+
     # The store did not help.
     STORE_UNAVAILABLE = "store-unavailable", "the store did not answer in time"
     LEASE_TIMEOUT = "lease-timeout", "another worker makes the response and took too long"

@@ -27,7 +27,7 @@ from cachemw.stores.base import Store
 from cachemw.stores.near import NearStore
 from cachemw.stores.redis import RedisStore
 from cachemw.telemetry.counters import Counts, sum_of
-from cachemw.telemetry.events import Exchange, Purge, Refresh
+from cachemw.telemetry.events import Exchange, Purge, Refresh, Verification
 
 WORKERS = b"w:{workers}"
 BULLETIN = b"w:bulletin:"
@@ -69,6 +69,7 @@ class Bulletin:
     near: NearState | None = None
     kind: str = "worker"
     """Or `"relay"`."""
+    mismatches: list[Verification] = field(default_factory=list[Verification])
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -111,6 +112,11 @@ class Fleet:
     @property
     def purges(self) -> list[Purge]:
         return _newest(event for worker in self.workers for event in worker.purges)
+
+    @property
+    def mismatches(self) -> list[Verification]:
+        """What was last found to be stored otherwise than the app answers."""
+        return _newest(event for worker in self.workers for event in worker.mismatches)
 
 
 def _newest(events: Iterable[Any]) -> list[Any]:
@@ -163,6 +169,7 @@ class Publisher:
             breakers=_breakers(store),
             near=_near(store),
             kind=self._kind,
+            mismatches=list(tally.mismatches),
         )
 
     async def fleet(self) -> Fleet:

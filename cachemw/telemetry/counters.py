@@ -59,6 +59,11 @@ class RouteCounts:
     """What the app took where it was asked, until its answers began."""
     reasons: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """By outcome and reason; what has no reason is not in it."""
+    verified: int = 0
+    """Hits that were compared with what the app answers."""
+    mismatched: int = 0
+    differences: dict[str, int] = field(default_factory=dict[str, int])
+    """By the words of `Difference`."""
 
     @property
     def requests(self) -> int:
@@ -68,6 +73,11 @@ class RouteCounts:
     def served(self) -> int:
         """Answered from the cache."""
         return self.hits + self.stale
+
+    @property
+    def mismatch_ratio(self) -> float:
+        """The share of what was verified that the app answers otherwise."""
+        return self.mismatched / self.verified if self.verified else 0.0
 
     @property
     def hit_ratio(self) -> float:
@@ -151,7 +161,7 @@ class Counts:
 
     def happenings(self) -> tuple[object, ...]:
         """Differs when anything has happened but trips, which telling of it causes itself."""
-        routes = tuple(counts.requests for counts in self.routes.values())
+        routes = tuple((each.requests, each.verified) for each in self.routes.values())
         words = (self.refreshes, self.limits, self.sessions)
         others = tuple(sum(each.values()) for each in words)
         purges = tuple(each.spans.count for each in self.purges.values())

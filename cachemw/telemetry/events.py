@@ -46,6 +46,14 @@ class Subject(Word):
     RELAYED = "relayed", "what another region purged"
 
 
+class Difference(Word):
+    """In what a stored answer is not as the app answers now."""
+
+    STATUS = "status", "another status"
+    HEADERS = "headers", "another type, encoding, language, target, or a cookie"
+    BODY = "body", "another body"
+
+
 class Exchange(Struct, frozen=True, array_like=True, gc=False):
     """One request, as far as it is known when its answer begins."""
 
@@ -101,6 +109,17 @@ class Purge(Struct, frozen=True, array_like=True, gc=False):
     """The request that led to it, by method and path; nothing for a call of the API."""
     region: str = ""
     """Where it began; nothing for here."""
+
+
+class Verification(Struct, frozen=True, array_like=True, gc=False):
+    """What is stored, beside what the app answers now."""
+
+    at: int
+    route: str
+    path: str
+    age: float
+    differences: tuple[str, ...] = ()
+    """`status`, `body`, `headers:content-type`...; nothing when they are the same."""
 
 
 def shortened(text: str) -> str:

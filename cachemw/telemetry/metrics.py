@@ -120,6 +120,12 @@ def _reasons(worker: Bulletin) -> Iterator[tuple[Labels, Value]]:
             yield (route, outcome, reason), number
 
 
+def _differences(worker: Bulletin) -> Iterator[tuple[Labels, Value]]:
+    for route, counts in worker.counts.routes.items():
+        for word, number in counts.differences.items():
+            yield (route, word), number
+
+
 def _near(read: Callable[[NearState], int]) -> Read:
     return lambda worker: [] if worker.near is None else [((), read(worker.near))]
 
@@ -199,6 +205,27 @@ METRICS = (
         "What the app took where it was asked, until its answers began.",
         ("route",),
         _per_route(lambda counts: counts.spent),
+    ),
+    Metric(
+        "verified_requests",
+        "counter",
+        "Hits that were compared with what the app answers.",
+        ("route",),
+        _per_route(lambda counts: counts.verified),
+    ),
+    Metric(
+        "mismatched_requests",
+        "counter",
+        "Hits of these that the app answers otherwise.",
+        ("route",),
+        _per_route(lambda counts: counts.mismatched),
+    ),
+    Metric(
+        "differences",
+        "counter",
+        "In what it answers otherwise.",
+        ("route", "difference"),
+        _differences,
     ),
     Metric(
         "refreshes",

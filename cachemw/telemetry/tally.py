@@ -8,15 +8,17 @@ nothing, reads no clock, and does not know what becomes of what it holds (`bulle
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from cachemw.telemetry.counters import Counts, PurgeCounts, RelayCounts, RouteCounts
-from cachemw.telemetry.events import Exchange, Outcome, Purge, Refresh
+from cachemw.telemetry.events import Exchange, Outcome, Purge, Refresh, Verification
+
+E = TypeVar("E", Refresh, Purge, Verification)
 
 RECENT = 100
 LOGGED = 50
 
-Event: TypeAlias = Exchange | Refresh | Purge
+Event: TypeAlias = Exchange | Refresh | Purge | Verification
 Watcher: TypeAlias = Callable[[Event], object]
 
 _log = logging.getLogger("cachemw.requests")
@@ -30,13 +32,16 @@ class Tally:
     `watchers` are called with every event as it happens; they must be quick, and must not fail.
     """
 
-    __slots__ = ("began", "counts", "name", "purges", "recent", "refreshes", "watchers")
+    __slots__ = (
+        *("began", "counts", "mismatches", "name", "purges", "recent", "refreshes", "watchers"),
+    )
 
     def __init__(self) -> None:
         self.counts = Counts()
         self.recent: deque[Exchange] = deque(maxlen=RECENT)
         self.refreshes: deque[Refresh] = deque(maxlen=LOGGED)
         self.purges: deque[Purge] = deque(maxlen=LOGGED)
+        self.mismatches: deque[Verification] = deque(maxlen=LOGGED)
         self.watchers: tuple[Watcher, ...] = ()
         self.name = ""
         """How other workers call this one, and since when; whoever tells them gives it a name."""
@@ -98,6 +103,16 @@ class Tally:
         counts.failed += event.failed
         self._keep(self.purges, event)
 
+    def verified(self, event: Verification) -> None:
+        counts = self.counts.routes.setdefault(event.route, RouteCounts())
+        counts.verified += 1
+        if event.differences:
+            counts.mismatched += 1
+            for word in {difference.partition(":")[0] for difference in event.differences}:
+                counts.differences[word] = counts.differences.get(word, 0) + 1
+            _log.info("%s is not as stored: %s", event.path, ", ".join(event.differences))
+            self._keep(self.mismatches, event)
+
     def limited(self, rule: str, verdict: str) -> None:
         counted = self.counts.limits
         counted[rule, verdict] = counted.get((rule, verdict), 0) + 1
@@ -117,7 +132,7 @@ class Tally:
         if notes:
             counts.lags.add(lag)
 
-    def _keep(self, log: "deque[Purge] | deque[Refresh]", event: Purge | Refresh) -> None:
-        log.append(event)  # type: ignore[arg-type]
+    def _keep(self, log: deque[E], event: E) -> None:
+        log.append(event)
         for watch in self.watchers:
             watch(event)

@@ -58,6 +58,9 @@ def full_counts() -> Counts:
             "/a/{id}": RouteCounts(
                 *(5, 2, 3, 1, 1, 3, 1000, 70.0, 3.5, 1.5),
                 reasons={("bypass", "cookie"): 1, ("stale", "stale-while-revalidate"): 2},
+                verified=4,
+                mismatched=2,
+                differences={"body": 2, "headers": 1},
             )
         },
         refreshes={"kept": 2, "failed": 1},
