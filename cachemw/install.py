@@ -87,8 +87,8 @@ def install(
     settings = load_settings(config, code=_written(store, cache))
     opened = with_near(_store(store, settings.store), near_cache)
     limiter = Limiter(opened)
-    table = {**_limits(settings.limits), **(limits or {})}
-    keeps_sessions = _sessions(sessions, settings.sessions)
+    table = {**limits_from(settings.limits), **(limits or {})}
+    keeps_sessions = sessions_from(sessions, settings.sessions)
     # The last one added is the outermost.
     if keeps_sessions is not None:
         keeps_sessions.bind(opened)
@@ -135,7 +135,7 @@ def _store(given: Store | str | None, url: str | None) -> Store:
     return open_store(url)
 
 
-def _limits(written: Mapping[str, Any]) -> dict[str, list[RateLimit]]:
+def limits_from(written: Mapping[str, Any]) -> dict[str, list[RateLimit]]:
     """Limits from a file: a string, a list of strings, or a table of options with `limits`."""
     rules: dict[str, list[RateLimit]] = {}
     for pattern, value in written.items():
@@ -149,7 +149,9 @@ def _limits(written: Mapping[str, Any]) -> dict[str, list[RateLimit]]:
     return rules
 
 
-def _sessions(given: Sessions | bool | None, written: Mapping[str, Any] | None) -> Sessions | None:
+def sessions_from(
+    given: Sessions | bool | None, written: Mapping[str, Any] | None
+) -> Sessions | None:
     if isinstance(given, Sessions):
         if written:
             raise ConfigurationError("sessions are configured in code and in settings: choose one")

@@ -26,6 +26,7 @@ LAYERS = [
         "testing/*",
         "dashboard/*",
         "doctor/*",
+        "schema",
         "inspection/*",
         "telemetry/metrics",
     ),

@@ -1,13 +1,15 @@
 """The command `cachemw`. Its ends, for scripts that call it:
 
     0     done
-    1     not done: the store is away, or there was nothing to be found
+    1     not done: the store is away, there was nothing to be found, somebody said no
     2     asked wrongly: an option, a URL, a pattern
+    3     nothing matched, with --fail-empty
     130   interrupted
 
 Data goes to stdout; progress and complaints go to stderr.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    except BrokenPipeError:  # whoever read has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except CachemwError as error:
         click.echo(f"cachemw: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("relay",)
+COMMANDS = ("routes", "explain", "ls", "get", "purge", "bump", "doctor", "config", "relay")
 
 
 class Commands(click.Group):
@@ -19,5 +19,6 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cachemw")
 def cachemw() -> None:
     """Response cache, data cache, sessions and rate limits on one Redis or Valkey."""

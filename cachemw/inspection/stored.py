@@ -7,7 +7,6 @@ bounded, since a server may hold millions of keys. Every function raises `StoreU
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote_to_bytes
 
 from cachemw.caching import data
 from cachemw.caching.datakeys import key_text
@@ -211,7 +210,7 @@ def _response(
     return Stored(
         key=key,
         kind=Kind.RESPONSE,
-        name=unquote_to_bytes(header.target).decode("utf-8", "backslashreplace"),
+        name=header.target.decode("ascii", "backslashreplace"),
         state=state,
         status=header.status,
         age=age,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from cachemw.durations import Duration, DurationLike
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, nearest
 from cachemw.sessions.cookie import Cookie
 from cachemw.sessions.events import SessionEvent
 from cachemw.sizes import size
@@ -78,7 +78,12 @@ class Settings(BaseModel):
             return cls.model_validate(dict(options))
         except ValidationError as error:
             problems = "; ".join(
-                ".".join(str(part) for part in problem["loc"]) + f": {problem['msg']}"
+                ".".join(str(part) for part in problem["loc"])
+                + (
+                    f" is no option: {nearest(str(problem['loc'][0]), cls.model_fields)}"
+                    if problem["type"] == "extra_forbidden"
+                    else f": {problem['msg']}"
+                )
                 for problem in error.errors(include_url=False, include_input=False)
             )
             raise ConfigurationError(f"Sessions: {problems.lstrip(': ')}") from None
