@@ -41,7 +41,7 @@ from cachemw.caching.reasons import Reason
 from cachemw.caching.replay import CONDITIONS
 from cachemw.caching.rules import admit
 from cachemw.caching.status import Forward
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.messages import Headers, ResponseHead
 from cachemw.routes import Matched, Routes, RouteTable, app_routes
 from cachemw.stores.base import Store
@@ -99,11 +99,18 @@ class CacheMiddleware:
             return
         # The short way: the one trip, and the answer (`pages.py`).
         began, method, engine = perf_counter(), scope["method"], self.engine
-        look = await engine.shelf.look(page.keys, is_near=page.is_near)
-        now = engine.store.now()
+        store = engine.shelf.near if page.is_near else engine.shelf.far
+        try:
+            values = store.at_hand(page.keys) or await store.get_many(page.keys)
+        except StoreUnavailable as error:
+            look = Look(page.keys, error, is_near=page.is_near)
+            await self._route(scope, receive, send, look)
+            return
+        now = store.now()
         is_plain = method == "GET" and CONDITIONS.isdisjoint(fields)
-        served = page.answer(look, now, None if is_plain else head_of(scope))
+        served = page.answer(values, now, None if is_plain else head_of(scope))
         if served is None:
+            look = Look(page.keys, values, is_near=page.is_near)
             await self._route(scope, receive, send, look)
             return
         age, (status, headers, body) = served

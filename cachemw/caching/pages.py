@@ -14,21 +14,21 @@ file answers is what would have been answered there, to the byte.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeAlias
 
 from cachemw.caching.credentials import is_credential
 from cachemw.caching.entry import Entry, body_of, is_entry, lead_of
-from cachemw.caching.look import Look
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.replay import WITHOUT_LENGTH, Answer, answer
 from cachemw.caching.rules import Found
 from cachemw.caching.status import CACHE_STATUS, HIT, LARGEST, hit
-from cachemw.errors import StoreUnavailable, UnreadableEntry
+from cachemw.errors import UnreadableEntry
 from cachemw.messages import RequestHead, first_of
 
 Address: TypeAlias = tuple[Hashable, ...]
 Fields: TypeAlias = Mapping[bytes, bytes]
+Values: TypeAlias = Sequence[bytes | None]
 Served: TypeAlias = tuple[float, Answer]
 """An answer, and the age of what it was made of."""
 
@@ -97,14 +97,11 @@ class Page:
         self.bystanders = bystanders
         self.knows_nobody = bystanders.policy.credentials == "bypass"
 
-    def answer(self, look: Look, now: int, request: RequestHead | None) -> Served | None:
-        """What is answered after a look at `keys`; None: that takes the long way.
+    def answer(self, values: Values, now: int, request: RequestHead | None) -> Served | None:
+        """What is answered where these are the values of `keys`; None: that takes the long way.
 
         `request` is given when it wants anything but the whole.
         """
-        values = look.came
-        if isinstance(values, StoreUnavailable):
-            return None
         stored = values[self._at]
         if (
             stored is None

@@ -19,7 +19,7 @@ from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Found
 from cachemw.caching.stamps import Standing, read_stamp, stamp_key, standing
 from cachemw.caching.status import Forward
-from cachemw.errors import StoreUnavailable, UnreadableEntry
+from cachemw.errors import UnreadableEntry
 from cachemw.stores.base import Store
 from cachemw.stores.near import NearStore
 
@@ -42,8 +42,10 @@ class Shelf:
     """The entries of a store, as one process sees them."""
 
     def __init__(self, store: Store) -> None:
-        self._near = store
-        self._far = store.store if isinstance(store, NearStore) else store
+        self.near = store
+        """Where what the process keeps is good enough,"""
+        self.far = store.store if isinstance(store, NearStore) else store
+        """and where only what the server says is."""
         self._plans: OrderedDict[bytes, Plan] = OrderedDict()
 
     def fields(self, resource: Resource) -> tuple[bytes, ...]:
@@ -74,21 +76,13 @@ class Shelf:
         if len(plans) > REMEMBERED:
             plans.popitem(last=False)
 
-    async def look(self, keys: tuple[bytes, ...], *, is_near: bool) -> Look:
-        """Read some keys. The one trip of a hit."""
-        store = self._near if is_near else self._far
-        try:
-            return Look(keys, await store.get_many(keys), is_near=is_near)
-        except StoreUnavailable as error:
-            return Look(keys, error, is_near=is_near)
-
     async def find(
         self, resource: Resource, *, afresh: bool = False, look: Look | None = None
     ) -> Found:
         """What is stored for a request; `afresh`: nothing but what the server says now; `look`:
         what was read for it before. Raises `StoreUnavailable`."""
         is_near = not afresh and _may_be_near(resource.policy)
-        store = self._near if is_near else self._far
+        store = self.near if is_near else self.far
         plan = self._plan(resource)
         fields, tags = resource.fields(plan.fields), (*resource.tags, *plan.extra)
         variant = resource.variant(fields)
@@ -96,7 +90,7 @@ class Shelf:
         if variant:
             keys = (*keys, record_key(resource.primary, variant))
         if look is None or look.keys != keys:
-            look = await self.look(keys, is_near=is_near)
+            look = Look(keys, await store.get_many(keys), is_near=is_near)
         values = look.taken()
         record = _read(values[0])
         if isinstance(record, Signpost):
@@ -134,7 +128,7 @@ class Shelf:
 
         For a response that is still being made: a stamp may be missing, as no entry needs it yet.
         """
-        values = await self._far.get_many([stamp_key(tag) for tag in tags])
+        values = await self.far.get_many([stamp_key(tag) for tag in tags])
         stamps = (read_stamp(value) for value in values)
         return any(stamp is not None and born <= stamp.hard for stamp in stamps)
 

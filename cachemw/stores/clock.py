@@ -11,6 +11,7 @@ clocks passes the values.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from cachemw.errors import StoreUnavailable
 from cachemw.scripts import Keyspace, Reply, Script, WrongType
@@ -66,7 +67,7 @@ class ServerClock:
     """An estimate of the fleet's clock, in microseconds."""
 
     anchor: int = 0  # a reading
-    at: float = 0.0  # the local instant it stands for
+    at: float = -inf  # the local instant it stands for
     error: float = 0.0  # half of what the reading took, in seconds
     seen: int = 0  # the latest of all readings
     asked: float = -ASK_AGAIN_AFTER
@@ -79,6 +80,10 @@ class ServerClock:
     def now(self, local: float) -> int:
         return self.anchor + int((local - self.at) * 1_000_000)
 
+    def _off_by(self, local: float, reading: int) -> float:
+        """By how many seconds a reading differs from what was expected."""
+        return abs(self.now(local) - reading) / 1_000_000
+
     def wants_reading(self, local: float) -> bool:
         """Whether somebody should take a reading now, and nobody is about to."""
         is_due = not self.is_known or local - self.at > REANCHOR_AFTER
@@ -88,8 +93,7 @@ class ServerClock:
         """Take a reading into account: a better one or a later one wins, and a jump always."""
         self.seen = max(self.seen, reading)
         middle, error = (sent + received) / 2, (received - sent) / 2
-        off_by = abs(self.now(middle) - reading) / 1_000_000
-        has_jumped = self.is_known and off_by > JUMP + error + self.error
+        has_jumped = self.is_known and self._off_by(middle, reading) > JUMP + error + self.error
         is_better = error <= self.error + (received - self.at) * DRIFT
         is_stale = received - self.at > REANCHOR_AFTER
         if not self.is_known or has_jumped or is_better or is_stale:

@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar, cast
 import hiredis
 
 from cachemw.errors import StoreUnavailable
-from cachemw.scripts import Reply, Script
-from cachemw.stores.base import lifetime, unseal
+from cachemw.scripts import SEAL, Reply, Script
+from cachemw.stores.base import lifetime, mark_of
 from cachemw.stores.cargo import Desync, packed
 from cachemw.telemetry.counters import StoreCounts
 
@@ -118,16 +118,18 @@ class Read(Command[list[bytes | None]]):
         if not isinstance(reply, list) or len(found) != len(keys):
             raise Desync("an MGET of another length")
         values: list[bytes | None] = []
-        doubt = False
+        doubt, recall = False, self.recall
+        knows_large = recall.knows_large
         for key, stored in zip(keys, found, strict=True):
-            value: bytes | None = None
-            if stored is not None:
-                value = unseal(key, stored)
-                if value is None:
-                    doubt = not self.recall.is_old_garbage(key, stored) or doubt
-                else:
-                    self.recall.note_size(key, len(stored))
-            values.append(value)
+            if stored is None:
+                values.append(None)
+            elif stored.startswith(mark_of(key)):
+                values.append(stored[SEAL:])
+                if knows_large or len(stored) >= LARGE:
+                    recall.note_size(key, len(stored))
+            else:
+                values.append(None)
+                doubt = not recall.is_old_garbage(key, stored) or doubt
         # Corrupt at rest, or the answer to another question: the first time both look the same. The
         # reader has a miss either way; the connection is not trusted on.
         self.resolve(values)
@@ -259,6 +261,11 @@ class Recall:
         self._most = most
         self._large: OrderedDict[bytes, None] = OrderedDict()
         self._garbage: OrderedDict[bytes, int] = OrderedDict()
+
+    @property
+    def knows_large(self) -> bool:
+        """Whether there is any large one."""
+        return bool(self._large)
 
     def note_large(self, key: bytes) -> None:
         self._large[key] = None

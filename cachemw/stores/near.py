@@ -55,16 +55,28 @@ class NearStore(Store):
     def get_many(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         if not self.is_awake():
             return self.store.get_many(keys)
-        kept, now = self.keys, self._now()
+        found = self.at_hand(keys)
+        if found is not None:
+            return _Done(found)
+        self.misses += 1
+        return self._read(keys)
+
+    def at_hand(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
+        loop = self._loop
+        if loop is None or loop is not asyncio.get_running_loop():
+            return None
+        now = loop.time()
+        if now >= self._look_at or not self._is_heard(now):
+            return None
+        kept = self.keys
         found: list[bytes | None] = []
         for key in keys:
             item = kept.get(key)
             if item is None or item[1] < now:
-                self.misses += 1
-                return self._read(keys)
+                return None
             found.append(item[0])
         self.hits += 1
-        return _Done(found)
+        return found
 
     def _read(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         """Ask the store, for all of them: what belongs together is then of one moment."""
@@ -153,9 +165,10 @@ class NearStore(Store):
             return False
         if loop is not self._loop:
             self._begin(loop)
-        if loop.time() >= self._look_at:
-            self._look(loop.time())
-        return self._is_heard()
+        now = loop.time()
+        if now >= self._look_at:
+            self._look(now)
+        return self._is_heard(now)
 
     def _is_elsewhere(self) -> bool:
         """Whether another live event loop has the memory; this one then does without."""
@@ -164,8 +177,11 @@ class NearStore(Store):
             owner is not None and owner is not asyncio.get_running_loop() and not owner.is_closed()
         )
 
-    def _is_heard(self) -> bool:
-        return bool(self.watches) and all(watch.is_awake for watch in self.watches.values())
+    def _is_heard(self, now: float) -> bool:
+        for watch in self.watches.values():
+            if not watch.is_awake(now):
+                return False
+        return bool(self.watches)
 
     def _look(self, now: float) -> None:
         """See whether the servers are still the same."""

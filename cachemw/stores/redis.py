@@ -22,7 +22,7 @@ from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import Reply, Script
 from cachemw.stores.base import Store, demand_one_slot, escape_pattern, seal, together
 from cachemw.stores.breaker import Breaker
-from cachemw.stores.clock import CLOCK_KEY, TIME, ServerClock, time_args, time_of
+from cachemw.stores.clock import CLOCK_KEY, REANCHOR_AFTER, TIME, ServerClock, time_args, time_of
 from cachemw.stores.cluster import Cluster
 from cachemw.stores.jobs import Command, Delete, Raw, Read, Recall, Run, Scan, Wrapped, Write
 from cachemw.stores.nodes import CONNECT, Node, OneServer, Topology
@@ -104,10 +104,10 @@ class RedisStore(Store):
         return _Joined([self._read_clock()], lambda replies: time_of(replies[0]))
 
     def now(self) -> int:
-        local = time.monotonic()
-        if self._clock.wants_reading(local):
+        clock, local = self._clock, time.monotonic()
+        if local - clock.at > REANCHOR_AFTER and clock.wants_reading(local):
             self._read_clock()
-        return self._clock.now(local) if self._clock.is_known else time.time_ns() // 1000
+        return clock.now(local) if clock.anchor else time.time_ns() // 1000
 
     async def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
         match = escape_pattern(self.prefix) + pattern

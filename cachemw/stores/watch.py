@@ -51,10 +51,9 @@ class Watch(asyncio.Protocol):
         self._ended = False
         self._task = self._loop.create_task(self._keep_watch())
 
-    @property
-    def is_awake(self) -> bool:
-        """Whether every change until just now has been reported."""
-        return self._loop.time() - self._heard_at < SILENCE
+    def is_awake(self, now: float) -> bool:
+        """Whether every change until just now has been reported. `now` is the loop's time."""
+        return now - self._heard_at < SILENCE
 
     def end(self) -> None:
         self._ended = True  # a cancellation alone may be lost in `wait_for`, on Python 3.11
@@ -94,7 +93,8 @@ class Watch(asyncio.Protocol):
             try:
                 await asyncio.wait_for(self._lost.wait(), PULSE)
             except TimeoutError:
-                if not self.is_awake and self._loop.time() - began > SILENCE:
+                now = self._loop.time()
+                if not self.is_awake(now) and now - began > SILENCE:
                     return
                 if self._transport is not None:
                     self._transport.write(_PING)
