@@ -57,7 +57,7 @@ def main(arguments):
     elif command == "test":
         become("-m", "pytest", *test_options(rest), *rest)
     elif command == "docs":
-        become("-m", "zensical", "build", "--clean", *rest)
+        become("-m", "zensical", "build", "--clean", "--strict", *rest)
     elif command == "shell":
         become("-m", "demo_app.shell", *rest)
     elif command == "bench":

@@ -3,10 +3,16 @@
 import ast
 import inspect
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 import cachemw
 from cachemw.caching.policy import CachePolicy
@@ -16,7 +22,10 @@ from cachemw.telemetry.events import Difference, Outcome, Refreshed, Subject
 from cachemw.words import Word
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path.name: path.read_text("utf-8") for path in ROOT.glob("docs/**/*.md")}
+DOCS = ROOT / "docs"
+PAGES = {
+    path.relative_to(DOCS).as_posix(): path.read_text("utf-8") for path in DOCS.glob("**/*.md")
+}
 PAGES["README.md"] = (ROOT / "README.md").read_text("utf-8")
 ALL = "\n".join(PAGES.values())
 
@@ -85,8 +94,96 @@ def test_python_blocks_can_be_read_and_import_what_exists(where: str, code: str)
             assert not missing, f"{where} imports {missing} from {node.module}"
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors(text: str) -> set[str]:
+    """What a page's headings are called in addresses."""
+    outside = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", outside, re.MULTILINE)
+    plain = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", one).strip()) for one in plain}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_between_pages_lead_somewhere(name: str) -> None:
+    here = ROOT / "README.md" if name == "README.md" else DOCS / name
+    for target, anchor in LINK.findall(PAGES[name]):
+        there = (here.parent / target).resolve() if target else here
+        assert there.exists(), f"{name} links to {target}"
+        if anchor:
+            assert anchor in anchors(there.read_text("utf-8")), f"{name}: {target}#{anchor}"
+
+
+def test_every_page_is_in_the_navigation_and_there() -> None:
+    settings = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))
+    listed = [
+        page
+        for section in settings["project"]["nav"]
+        for pages in section.values()
+        for page in pages
+    ]
+    assert sorted(listed) == sorted(set(PAGES) - {"README.md"})
+
+
+@pytest.mark.parametrize("name", cachemw.__all__)
+def test_public_names_are_in_the_reference(name: str) -> None:
+    assert f"\n::: cachemw.{name}\n" in PAGES["reference.md"]
+
+
+def test_what_pages_include_is_there() -> None:
     for name, text in PAGES.items():
-        here = ROOT if name == "README.md" else ROOT / "docs"
-        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", text):
-            assert (here / target).exists(), f"{name} links to {target}"
+        for target in re.findall(r'--8<-- "([^"]+)"', text):
+            assert (ROOT / target).exists(), f"{name} includes {target}"
+
+
+@pytest.mark.parametrize(
+    ("where", "code"),
+    [pair for pair in blocks("python") if pair[0].startswith(("tutorial.md", "README.md"))],
+)
+def test_what_a_newcomer_types_runs(where: str, code: str) -> None:
+    exec(compile(code, where, "exec"), {"__name__": "main"})
+
+
+def test_the_first_route_of_the_readme_is_cached() -> None:
+    code = next(code for where, code in blocks("python") if where.startswith("README.md"))
+    app: dict[str, Any] = {"__name__": "main"}
+    exec(compile(code, "README.md", "exec"), app)
+    with TestClient(app["app"]) as client:
+        assert "; stored" in client.get("/products/3").headers["cache-status"]
+        assert "; hit" in client.get("/products/3").headers["cache-status"]
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    pytest.importorskip("zensical")
+    for name in ("docs", "cachemw"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("zensical.toml", "CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    built = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--clean", "--strict"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    said = built.stdout + built.stderr
+    assert built.returncode == 0 and "warning" not in said.lower(), said
+    site = tmp_path / "site"
+    pages = {file: file.read_text("utf-8") for file in site.rglob("*.html")}
+    assert len(pages) >= len(PAGES)
+    for file, text in pages.items():
+        if file.name == "404.html":
+            continue
+        assert "--8&lt;--" not in text
+        for attribute, target in re.findall(r'\s(href|src)="([^"]*)"', text):
+            if attribute == "src":
+                assert "//" not in target, f"{file} loads {target}"
+            if target.startswith(("http", "mailto:")):
+                continue
+            path, _, anchor = target.partition("#")
+            there = (file.parent / path).resolve() if path else file
+            there = there / "index.html" if there.is_dir() else there
+            assert there.exists(), f"{file} links to {target}"
+            if anchor and there in pages:
+                assert f'id="{anchor}"' in pages[there], f"{file} links to {target}"

@@ -126,3 +126,29 @@ async def test_rag(store: Store) -> None:
         assert library.asked == 4
         await client.put("/documents/valkey?text=Valkey, too.")
         assert await answer("what is valkey?") == "Valkey, too."
+
+
+# --- the starters
+
+
+async def test_the_starters_cache_purge_and_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_STORE", "memory://")
+    fastapi, starlette = example("starter_fastapi"), example("starter_starlette")
+    quart = example("starter_quart")
+    for app in (fastapi.app, starlette.app, quart.app):
+        async with browse(app) as client:
+            seen = [await client.get("/products/1") for _ in range(2)]
+            assert "; stored" in seen[0].headers["cache-status"]
+            assert "; hit" in seen[1].headers["cache-status"]
+            assert seen[1].headers["ratelimit"].startswith('"minute";r=98')
+            if app is quart.app:
+                changed = await client.put("/products/1", json={"price": 8.0})
+            else:
+                changed = await client.put("/products/1?price=8")
+            assert changed.status_code == 200
+            assert (await client.get("/products/1")).json() == {"id": 1, "price": 8.0}
+    for app in (fastapi.app, starlette.app):
+        async with browse(app) as client:
+            logins = [await client.post("/login?name=ada") for _ in range(6)]
+            assert [one.status_code for one in logins] == [200] * 5 + [429]
+            assert "HttpOnly" in logins[0].headers["set-cookie"]
