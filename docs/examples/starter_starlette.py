@@ -1,4 +1,4 @@
-"""A starter: plain Starlette, with a cached page, a change that purges it, a limit and a session."""
+"""A starter: Starlette, with a cached page, a change that purges it, a limit and a session."""
 
 import os
 
