@@ -100,24 +100,25 @@ def plain_extensions(scope: Scope) -> dict[str, Any]:
 
 
 async def read_body(receive: Receive, most: int) -> tuple[bytes, list[Message], bool]:
-    """The request's body, the messages it came in, and whether it was all of it.
+    """The request's body, messages that say the same, and whether it was all of it.
 
     Reading stops after `most` bytes, or when the client leaves.
     """
-    messages: list[Message] = []
-    parts: list[bytes] = []
-    size = 0
+    body = bytearray()  # all in one: clients may send their bodies byte by byte
     while True:
         message = await receive()
-        messages.append(message)
         if message["type"] != "http.request":
-            return b"".join(parts), messages, False
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if not message.get("more_body", False):
-            return b"".join(parts), messages, True
-        if size > most:
-            return b"".join(parts), messages, False
+            whole = bytes(body)
+            return whole, [_request_message(whole, more=True), message], False
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if not more or len(body) > most:
+            whole = bytes(body)
+            return whole, [_request_message(whole, more=more)], not more
+
+
+def _request_message(body: bytes, *, more: bool) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
 
 
 def replaying(messages: list[Message], receive: Receive) -> Receive:

@@ -33,7 +33,7 @@ LAYERS = [
     # await, clock, tasks, randomness
     (
         *("caching/middleware", "caching/fill", "caching/intake", "caching/tenure"),
-        *("caching/flow", "caching/asking"),
+        *("caching/flow", "caching/asking", "caching/endings"),
         *("caching/call", "caching/errand"),
         *(
             "caching/changes",

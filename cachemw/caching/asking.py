@@ -86,13 +86,14 @@ class Asking:
         fill = new_fill(call, self.stale, self._send_direct)
         async with self._waiting(fill) as (reader, leaving):
             wait = 0.0 if alone else call.policy.lease_wait
-            acquire = acquiring(call, wait, self.why.detail)
+            acquire = acquiring(call, wait, self.why.detail, alone=alone)
             task = engine.flights.start(fill, acquire, is_shared=not alone)
             try:
                 outcome = await self._outcome(fill, leaving)
                 if not fill.outcome.done():
                     fill.forget_client()
                 if outcome is None:
+                    await self._take_leave()
                     return
                 if isinstance(outcome, Direct):
                     leaving.cancel()  # from now on the app hears of the client itself
@@ -130,11 +131,14 @@ class Asking:
                 # Its stale entry may have been purged before this request began: use our own.
                 own = self.stale
                 outcome = _FAILED if own is None else replace(outcome, entry=own)
+            elif isinstance(outcome, Instead) and outcome.is_for_first:
+                outcome = Direct(Reason.NOT_MODIFIED)
             elif isinstance(outcome, Instead | Broadcast) and not await self._is_for_us(
                 fill, outcome, reader
             ):
                 return False
             if outcome is None:
+                await self._take_leave()
                 return True
             if isinstance(outcome, Instead | Broadcast):
                 await self._serve(outcome, reader, is_first=False)
@@ -223,6 +227,11 @@ class Asking:
         async for chunk, more in reader:
             await call.send(body_message(chunk, more=more))
 
+    async def _take_leave(self) -> None:
+        """The client has left. Layers further out want to see a response all the same."""
+        with contextlib.suppress(OSError):
+            await respond(self.call.send, 499, [(b"content-length", b"0")], b"")
+
     async def _serve_entry(self, outcome: Instead, *, collapsed: bool) -> None:
         call, entry = self.call, outcome.entry
         now = call.engine.store.now()
@@ -276,6 +285,7 @@ def new_fill(call: Call, stale: Entry | None, send: ClientSend | None) -> Fill:
             call.request,
             call.policy,
             asking=asking,
+            app_state=engine.app_state,
             has_body=bool(call.body),
             is_refresh=send is None,
         ),
@@ -293,9 +303,15 @@ def new_fill(call: Call, stale: Entry | None, send: ClientSend | None) -> Fill:
 
 
 def acquiring(
-    call: Call, patience: float, detail: Reason | None, newer_than: Entry | None = None
+    call: Call,
+    patience: float,
+    detail: Reason | None,
+    newer_than: Entry | None = None,
+    *,
+    alone: bool = False,
 ) -> Acquire:
-    """Waits up to `patience` seconds for the lease, or for what another worker makes under it."""
+    """Waits up to `patience` seconds for the lease, or for what another worker makes under it; or,
+    `alone`, takes one of its own."""
     engine, resource, policy, asked = call.engine, call.resource, call.policy, call.asked
 
     def good(found: Found) -> Entry | None:
@@ -317,7 +333,7 @@ def acquiring(
                 # stored the entry since our first one.
                 variant = engine.shelf.variant(resource)
                 as_of = asyncio.get_running_loop().time()
-                leasing = engine.keeper.lease(resource, variant)
+                leasing = engine.keeper.lease(resource, variant, alone=alone)
                 try:
                     found = await engine.shelf.find(resource, afresh=True)
                 except BaseException:

@@ -1,9 +1,10 @@
 """What one request brings, and what all requests share."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,6 +42,8 @@ class Engine:
         self.flights = Flights(store.now, store.tally)
         self.settings = Settings()
         self.pages = Pages()
+        self.app_state: Mapping[str, Any] = {}
+        """What the app's lifespan has put into the state of every request."""
         self._complained_of: set[object] = set()
 
     def complain(self, rule: object, error: Exception) -> None:

@@ -2,9 +2,11 @@
 
 A fill is made for everybody who asks for the same, so who asked first must not show in it
 (`credentials.py`). What a layer further out has put into `scope["state"]` does reach it, as
-handlers rely on that, except under the names that say who is asking.
+handlers rely on that, except under the names that say who is asking; and where credentials are
+stripped, only what is there for every request.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import Message, Scope
@@ -16,6 +18,7 @@ from cachemw.caching.credentials import (
     keeps_users_apart,
     scope_for_everybody,
 )
+from cachemw.caching.endings import ENDING, Ending
 from cachemw.caching.keys import canonical_path, canonical_query
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.policy import CachePolicy
@@ -35,6 +38,7 @@ def errand(
     policy: CachePolicy,
     *,
     asking: Headers = (),
+    app_state: Mapping[str, Any],
     has_body: bool = False,
     is_refresh: bool = False,
 ) -> Scope:
@@ -47,18 +51,28 @@ def errand(
         "headers": [*headers, *asking],
         "query_string": canonical_query(request.query, policy),
         CONTEXT: Notes(),
+        ENDING: Ending(),
     }
     made[ASKED_BY] = None if is_refresh else scope
     made["extensions"] = plain_extensions(made)
     if "state" in scope:
-        state: dict[str, Any] = dict(scope["state"])
-        if not keeps_users_apart(policy):
-            state = {name: value for name, value in state.items() if name not in WHO}
-        made["state"] = state
+        made["state"] = _state_for(policy, scope["state"], app_state)
     if is_refresh and not policy.identities and policy.identity is None:
         # Else the variant may be the client's country, and what is made of it must be, too.
         made["client"] = NOBODY
     return made
+
+
+def _state_for(
+    policy: CachePolicy, state: Mapping[str, Any], app_state: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What layers further out have put into the state of a request, as far as a fill may see it."""
+    if keeps_users_apart(policy):
+        return dict(state)
+    if policy.credentials == "strip":
+        # They may have learnt it from the credentials. What the app's lifespan put there is older.
+        return {name: state[name] for name in app_state if state.get(name) is app_state[name]}
+    return {name: value for name, value in state.items() if name not in WHO}
 
 
 def leave_traces(made: Scope, scope: Scope) -> None:

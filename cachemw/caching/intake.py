@@ -16,6 +16,7 @@ from typing import TypeAlias
 from starlette.types import Message, Scope
 
 from cachemw.asgi import response_head
+from cachemw.caching.endings import ENDING, Ending
 from cachemw.caching.entry import Entry
 from cachemw.caching.etags import etag_of, generate_etag
 from cachemw.caching.flow import Flow
@@ -74,6 +75,7 @@ class Intake:
         self._scope, self._tenure, self._flow, self._now = scope, tenure, flow, now
         self._resource, self._policy = tenure.resource, tenure.resource.policy
         self._notes: Notes = scope[CONTEXT]
+        self._ending: Ending = scope[ENDING]
         self._validating = validating
         self._may_stand_in = stand_in
         self._complain = complain
@@ -93,7 +95,7 @@ class Intake:
 
     def start_over(self) -> None:
         """Take in another response, which is to be one on its own."""
-        self._validating = None
+        self._validating = self._head = None
         self.is_discarding = self.must_ask_again = False
 
     def decide(self, outcome: Outcome) -> None:
@@ -122,14 +124,20 @@ class Intake:
             await self._tenure.take_back()
 
     async def take(self, message: Message) -> None:
-        """A message of the response."""
+        """A message of the response. `RuntimeError` where it has none to send."""
         kind = message["type"]
         if kind == "http.response.start":
+            if self._head is not None:
+                raise RuntimeError("the app began its response twice")
             await self._begin(message)
+        elif self._head is None and kind in _BODIES:
+            raise RuntimeError("the app sent a body without a response")
         elif self.is_discarding:
             return
         elif not isinstance(self._verdict, Keep):
             await self._pass_on(message)
+        elif self._flow.ended and kind in _BODIES:
+            raise RuntimeError("the app went on after the end of its response")
         elif kind == "http.response.body":
             # A copy, unless it is bytes: the app may use its buffer again.
             await self._gather(bytes(message.get("body", b"")), message.get("more_body", False))
@@ -272,6 +280,9 @@ class Intake:
         if stated is not None and stated != b"%d" % len(body):
             self._tenure.unkept = Reason.INCOMPLETE  # §3.3, whatever the app thinks
             return
+        if stated is None and self._ending.open:
+            self._tenure.unkept = Reason.INCOMPLETE  # a layer has ended it in the app's place
+            return
         is_all_at_once = bool(body) and not self._flow.size
         self._may_be_cut = stated is None and not is_all_at_once
         tags = self._tags(keep)
@@ -309,7 +320,8 @@ class Intake:
         )
         if isinstance(verdict, Refuse):
             self._listen(verdict)
-            self.decide(Instead(stale, Reason.NOT_MODIFIED))
+            # What may not be kept is this client's: perhaps the 304 says that it is private now.
+            self.decide(Instead(stale, Reason.NOT_MODIFIED, is_for_first=True))
             return
         self._tenure.select_by(verdict.fields)
         tags = all_tags([stale.header.tags, self._tags(verdict)])

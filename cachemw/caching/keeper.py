@@ -119,10 +119,15 @@ class Keeper:
                 break
         self._has_put_up_marks = True
 
-    def lease(self, resource: Resource, variant: bytes) -> "Leasing":
+    def lease(self, resource: Resource, variant: bytes, *, alone: bool = False) -> "Leasing":
         """Take the lease for a variant. One trip, begun at the call, but for the first of a host
-        (`hosts.py`)."""
-        lease = Lease(_token(), variant or _WHOLE, 0)
+        (`hosts.py`).
+
+        One who makes it `alone` has a lease of his own beside all others, since there are things
+        that nobody waits for: a purge ends it as it ends them, and nobody can keep him out.
+        """
+        token = _token()
+        lease = Lease(token, b"!" + token if alone else variant or _WHOLE, 0)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
         taken = self._store.run(LEASE, (resource.leases,), args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.

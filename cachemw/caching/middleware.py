@@ -30,6 +30,7 @@ from cachemw.caching.cache_control import NOTHING, CacheControl, requested
 from cachemw.caching.call import RESULT, Call, Engine
 from cachemw.caching.changes import Changes
 from cachemw.caching.credentials import is_known_from_outside
+from cachemw.caching.endings import attend
 from cachemw.caching.exchange import exchange
 from cachemw.caching.invalidation import SAFE_METHODS
 from cachemw.caching.look import Look
@@ -74,6 +75,7 @@ class CacheMiddleware:
         data: Cache | None = None,
         region: str | None = None,
     ) -> None:
+        attend(app)
         self.app = app
         self.store = store = with_near(store, near_cache)
         table: Mapping[str, CachePolicy] = routes or {}
@@ -195,22 +197,26 @@ class CacheMiddleware:
     # --- the life of the app
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_started = False
+        has_begun = has_answered = False
+        # What the app will put there, its handlers find in the state of every request.
+        self.engine.app_state = scope.get("state", {})
 
         async def watching() -> Message:
-            nonlocal has_started
+            nonlocal has_begun
             message = await receive()
             if message["type"] == "lifespan.startup":
-                has_started = True
+                has_begun = True
                 await self.store.open()
                 self._publisher.start()
             elif message["type"] == "lifespan.shutdown":
                 # Before the app lets go of what its handlers need.
-                await self.engine.flights.drain(DRAIN)
-                self.engine.keeper.owed.forget()
-                if self._data is not None:
-                    await self._data.aclose(patience=DRAIN)
+                await self._drain()
             return message
+
+        async def answering(message: Message) -> None:
+            nonlocal has_answered
+            has_answered = True
+            await send(message)
 
         try:
             self._check(scope.get("app"))
@@ -220,12 +226,24 @@ class CacheMiddleware:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
         try:
-            await self.app(scope, watching, send)
+            await self.app(scope, watching, answering)
+        except Exception:
+            # As just said: such an app goes on to be served, and needs its store.
+            has_begun = has_begun and has_answered
+            raise
         finally:
             # An app that knows nothing of a lifespan leaves before its first request.
-            if has_started:
+            if has_begun:
+                await self._drain()
                 await self._publisher.aclose()
                 await self.store.aclose()
+
+    async def _drain(self) -> None:
+        """Let what is under way come to its end."""
+        await self.engine.flights.drain(DRAIN)
+        self.engine.keeper.owed.forget()
+        if self._data is not None:
+            await self._data.aclose(patience=DRAIN)
 
     def _check(self, app: object) -> None:
         """Read the app's marks, and see whether the cache stands in the right place."""

@@ -59,6 +59,8 @@ class Instead:
     entry: Entry
     detail: Reason | None
     is_stale: bool = False
+    is_for_first: bool = False
+    """Whether it is for nobody but the one who asked first."""
     as_of: float = 0.0
     """When, on the event loop's clock, it was looked for: it may have been purged since."""
 

@@ -62,8 +62,14 @@ def verify(call: Call, entry: Entry) -> None:
     policy, engine = call.policy, call.engine
     if random.random() >= policy.verify:
         return
-    has_body = bool(call.body)
-    made = errand(call.scope, call.request, policy, has_body=has_body, is_refresh=True)
+    made = errand(
+        call.scope,
+        call.request,
+        policy,
+        app_state=engine.app_state,
+        has_body=bool(call.body),
+        is_refresh=True,
+    )
     sample, receive = Sample(policy.max_body), _receiving(call.body)
 
     async def send(message: Message) -> None:

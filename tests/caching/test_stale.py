@@ -78,7 +78,9 @@ async def test_a_refresh_is_nobodys_request() -> None:
     cache = await stale_cache(credentials="strip", **SWR)
     seen: list[str] = []
     cache.origin.answers(lambda scope: seen.append(secret.get()), START, "new", headers=FRESH)
-    cache.client._scope = {"state": {"user": "alice", "db": 1}, "user": "alice", "auth": "x"}
+    cache.middleware.engine.app_state = {"db": 1}
+    found_out = {"user": "alice", "account": "alice's", "db": 1}
+    cache.client._scope = {"state": found_out, "user": "alice", "auth": "x"}
     secret.set("alice's")
     headers = {"authorization": "Bearer alice", "cookie": "sid=1", "if-none-match": '"x"'}
     assert (await cache.get("/", headers=headers)).body == b"old"
