@@ -29,7 +29,7 @@ from cachemw.asgi import read_body
 from cachemw.caching.marks import CONTEXT, CacheContext, cached
 from cachemw.clientip import TrustedProxies
 from cachemw.dashboard import entries, explaining, gate, health, overview, purging, routes
-from cachemw.dashboard.assets import Asset, script, style
+from cachemw.dashboard.assets import Asset, icon, script, style
 from cachemw.dashboard.desk import Content, Desk, Show
 from cachemw.dashboard.frame import Visit, whole
 from cachemw.dashboard.gate import COOKIE, FIELD
@@ -203,7 +203,7 @@ class Dashboard:
 
 
 async def _asset(request: Request) -> Response:
-    known: dict[str, Asset] = {asset.name: asset for asset in (style(), script())}
+    known: dict[str, Asset] = {asset.name: asset for asset in (style(), script(), icon())}
     asset = known.get(request.path_params["name"])
     if asset is None:
         return PlainTextResponse("no such file", HTTPStatus.NOT_FOUND)

@@ -1,11 +1,15 @@
-"""The style sheet and the script: two files, served under names that change with their content."""
+"""The style sheet, the script and the icon, served under names that change with their content."""
 
 import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +35,7 @@ def style() -> Asset:
 
 def script() -> Asset:
     return asset("live", "js")
+
+
+def icon() -> Asset:
+    return asset("icon", "svg")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cachemw.dashboard.assets import script, style
+from cachemw.dashboard.assets import icon, script, style
 from cachemw.dashboard.markup import Child, Html, address, page_of, tag
 
 PAGES = (
@@ -47,6 +47,7 @@ def whole(visit: Visit, page: str, body: Child, *, feed: str | None = None) -> H
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="robots", content="noindex"),
         tag("title", f"{title} · {visit.title}"),
+        tag("link", rel="icon", href=visit.link(f"assets/{icon().name}"), type="image/svg+xml"),
         tag("link", rel="stylesheet", href=visit.link(f"assets/{style().name}")),
         tag("script", src=visit.link(f"assets/{script().name}"), defer=True),
     )
@@ -163,7 +164,8 @@ def _is_current(path: str, page: str) -> str | None:
 
 
 def _brand(visit: Visit) -> Html:
-    return tag("a", tag("strong", visit.title), href=visit.link(), class_="brand")
+    picture = tag("img", src=visit.link(f"assets/{icon().name}"), alt="", width=22, height=22)
+    return tag("a", picture, tag("strong", visit.title), href=visit.link(), class_="brand")
 
 
 def _pulse(feed: str | None) -> Html | None:

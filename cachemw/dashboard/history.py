@@ -14,6 +14,7 @@ from cachemw.telemetry.bulletin import Fleet
 LOOKS = 1000
 WIDTH = 5_000_000  # microseconds of a column
 COLUMNS = 60
+FEWEST = 12
 KINDS = ("hit", "stale", "miss", "bypass")
 
 
@@ -51,12 +52,15 @@ class History:
         self.looks.append(Look(at, tuple(t + g for t, g in zip(totals, grown, strict=True))))
 
     def columns(self, now: int) -> list[tuple[float, ...]]:
-        """How many a second there were of each kind, in the last `COLUMNS` columns.
+        """How many a second there were of each kind, a column for every five seconds that were
+        seen: `FEWEST` at least, `COLUMNS` at most.
 
         Columns begin at whole multiples of their width, so that they move but do not shimmer.
         """
         end = now // WIDTH * WIDTH
-        edges = [end - WIDTH * number for number in range(COLUMNS, -1, -1)]
+        seen = (end - self.looks[0].at) // WIDTH + 1 if self.looks else 0
+        number = min(max(seen, FEWEST), COLUMNS)
+        edges = [end - WIDTH * back for back in range(number, -1, -1)]
         totals = [self._totals_at(edge) for edge in edges]
         seconds = WIDTH / 1e6
         return [

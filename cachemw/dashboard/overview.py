@@ -21,7 +21,7 @@ from cachemw.dashboard.frame import (
     tile,
     tiles,
 )
-from cachemw.dashboard.history import COLUMNS, KINDS, WIDTH
+from cachemw.dashboard.history import KINDS, WIDTH
 from cachemw.dashboard.markup import Child, Html, join, tag
 from cachemw.dashboard.watch import View
 from cachemw.doctor import Finding, Severity
@@ -160,16 +160,16 @@ def _chart(view: View) -> list[Html]:
         Series(kind, NAMES[kind], [column[index] for column in view.columns])
         for index, kind in enumerate(KINDS)
     ]
-    minutes = COLUMNS * WIDTH // 60_000_000
+    span = figures.duration(len(view.columns) * WIDTH // 1_000_000)
     totals = view.fleet.total.of_all_routes
     amounts = (totals.hits, totals.stale, totals.misses, totals.bypasses)
     rate = figures.per_second(view.per_second)
-    label = f"Requests a second in the last {minutes} minutes, now {rate}"
+    label = f"Requests a second in the last {span}, now {rate}"
     named = [
         (kind, f"{NAMES[kind]} {figures.count(amount)}")
         for kind, amount in zip(KINDS, amounts, strict=True)
     ]
-    return [charts.stacked(series, (f"{minutes} min ago", "now"), label), legend(named)]
+    return [charts.stacked(series, (f"{span} ago", "now"), label), legend(named)]
 
 
 def _busiest(visit: Visit, routes: dict[str, RouteCounts]) -> Html:

@@ -11,13 +11,14 @@ from http import HTTPStatus
 from typing import Any
 
 from cachemw.caching.cache import Cache
-from cachemw.caching.purging import Address
 from cachemw.dashboard import figures
 from cachemw.dashboard.desk import Content, Desk
+from cachemw.dashboard.forecast import forecast
 from cachemw.dashboard.frame import Visit, badge, code, field, notice, panel, table
 from cachemw.dashboard.gate import FIELD
 from cachemw.dashboard.markup import Child, Html, tag
 from cachemw.dashboard.purgelog import LONGEST, Line, PurgeLog
+from cachemw.dashboard.source import Subject
 from cachemw.errors import ConfigurationError, StoreUnavailable
 
 KINDS = {
@@ -74,7 +75,7 @@ async def show(desk: Desk) -> Content:
     try:
         if "dry" in asked:
             order = Order.of(asked)
-            said = _foreseen(desk.visit, order, await _forecast(order, desk.subject.cache))
+            said = _foreseen(desk.visit, order, await _forecast(order, desk.subject))
         elif "done" in asked:
             said = _told(Order.of(asked), asked["done"])
     except ConfigurationError as error:
@@ -122,20 +123,12 @@ async def _page(
     return Content(body, status=status)
 
 
-async def _forecast(order: Order, cache: Cache) -> str:
+async def _forecast(order: Order, subject: Subject) -> str:
     """What a purge would come to, in words."""
-    match order.kind:
-        case "pattern":
-            found = await cache.purge(pattern=order.what, dry_run=True)
-        case "key":
-            found = int(await cache.ttl(order.what) is not None)
-        case "url":
-            Address.parse(order.what)
-            return "whatever is stored for it, with all variants, would go."
-        case _:
-            return "one write would make whatever it covers invalid at once, however much that is."
+    found, is_more = await forecast(subject, order.kind, order.what)
     verb = "be marked as stale" if order.soft else "go"
-    return f"{_entries(found)} would {verb}."
+    more = "; there may be more, not all keys were looked at" if is_more else ""
+    return f"{_entries(found)} would {verb}{more}."
 
 
 _READ_ONLY: Child = [

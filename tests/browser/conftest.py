@@ -7,6 +7,7 @@ own, and fails when the browser's console complained, a violated content policy 
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -70,6 +71,16 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     for context in contexts:
         await context.close()
     assert complaints == []
+
+
+async def refreshed(page: Page, times: int = 1) -> None:
+    """Wait until the script has put in what is new, so many times from now."""
+    body = page.locator("body")
+    for _ in range(times):
+        before = await body.get_attribute("data-refreshed")
+        await expect(body).not_to_have_attribute("data-refreshed", before or "0", timeout=20_000)
+        if before is None:  # it has none until the first time
+            await expect(body).to_have_attribute("data-refreshed", re.compile("."), timeout=20_000)
 
 
 @asynccontextmanager

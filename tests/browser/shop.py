@@ -38,6 +38,10 @@ def shop(store: Store, **options: Any) -> FastAPI:
     async def search(q: str = "") -> str:
         return q
 
+    @app.get("/static/{file}")
+    async def static(file: str) -> str:
+        return file
+
     @app.get("/me")
     async def me(request: Request) -> str:
         return str(request.session.get("user_id"))
@@ -54,7 +58,7 @@ def shop(store: Store, **options: Any) -> FastAPI:
     install(
         app,
         store=store,
-        cache={"/static/{file:path}": CachePolicy.preset("static")},
+        cache={"/static/{file}": CachePolicy.preset("static")},
         limits={"/api/{rest:path}": RateLimit("100/minute", name="api")},
         sessions=Sessions(idle="30m", absolute="12h", secure=False, cookie="sid"),
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cachemw.dashboard.history import COLUMNS, WIDTH, History
+from cachemw.dashboard.history import COLUMNS, FEWEST, WIDTH, History
 from cachemw.telemetry.bulletin import Bulletin, Fleet
 from cachemw.telemetry.counters import Counts, RouteCounts
 
@@ -35,7 +35,7 @@ def test_the_first_look_shows_nothing_of_what_was_before() -> None:
 def test_what_lies_between_two_looks_is_spread_evenly() -> None:
     noted = history((0, [worker("a", 100)]), (10, [worker("a", 200, 10)]))
     columns = noted.columns(START + 10 * SECOND)
-    assert len(columns) == COLUMNS
+    assert len(columns) == FEWEST
     assert columns[-2:] == [(10, 0, 1, 0), (10, 0, 1, 0)]
     assert noted.per_second(START + 10 * SECOND) == pytest.approx(11)
 
@@ -69,6 +69,12 @@ def test_a_clock_that_stands_still_is_no_look() -> None:
     noted = history((5, [worker("a", 0)]), (5, [worker("a", 9)]), (4, [worker("a", 9)]))
     assert len(noted.looks) == 1
     assert noted.per_second(START + 5 * SECOND) == 0
+
+
+def test_as_much_is_drawn_as_was_seen_but_five_minutes_at_most() -> None:
+    noted = history((0, [worker("a", 0)]), (200, [worker("a", 10)]))
+    assert len(noted.columns(START + 200 * SECOND)) == 41
+    assert len(noted.columns(START + 2000 * SECOND)) == COLUMNS
 
 
 def test_nothing_was_seen_yet() -> None:
