@@ -27,6 +27,7 @@ LAYERS = [
         "dashboard/*",
         "doctor/*",
         "schema",
+        "warming",
         "inspection/*",
         "telemetry/metrics",
     ),

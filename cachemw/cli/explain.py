@@ -33,13 +33,14 @@ async def explain(
     \b
     cachemw explain GET /products/3 -H 'Accept-Language: de' --app shop.main:app
     """
-    fields = [_field(header) for header in headers]
+    fields = [field_of(header) for header in headers]
     async with reached(None, app) as found:
         told = await explained(found.app, method, url, fields, body=data.encode())
     facts(told, _said(told), as_json=as_json)
 
 
-def _field(text: str) -> tuple[str, str]:
+def field_of(text: str) -> tuple[str, str]:
+    """A header field as it was written for `-H`."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise click.UsageError(f"-H {text!r} is no field: write it like 'Accept-Language: de'")

@@ -4,7 +4,10 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("routes", "explain", "ls", "get", "purge", "bump", "doctor", "config", "relay")
+COMMANDS = (
+    *("demo", "serve", "routes", "explain", "stats", "top", "tail", "ls", "get"),
+    *("purge", "bump", "warm", "limits", "sessions", "doctor", "config", "dashboard", "relay"),
+)
 
 
 class Commands(click.Group):

@@ -1,0 +1,94 @@
+"""`serve`, `dashboard`, `demo` and `warm`: processes that listen, and one that asks them."""
+
+import gzip
+import json
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shop
+from tests.cli.terminal import CACHEMW, ROOT, environment, piped
+from tests.servers import free_ports, until
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(shop: Shop) -> Iterator[Run]:
+    """`run("serve", "app")`: the address of a command that listens; it ends with the test."""
+    with ExitStack() as at_the_end:
+
+        def start(*arguments: str) -> str:
+            port = free_ports(1)[0]
+            env = {"CACHEMW_STORE": shop.url, "SHOP_STORE": shop.url}
+            process = subprocess.Popen(
+                [*CACHEMW, *arguments, "--port", str(port)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**environment(env), "PYTHONWARNINGS": ""},
+                cwd=ROOT,
+            )
+            at_the_end.enter_context(process)
+            at_the_end.callback(process.send_signal, signal.SIGINT)
+            address = f"http://127.0.0.1:{port}"
+
+            def answers() -> bool:
+                assert process.poll() is None, process.stderr and process.stderr.read()
+                try:
+                    urllib.request.urlopen(address + "/", timeout=5).close()
+                except urllib.error.HTTPError:
+                    return True
+                except OSError:
+                    return False
+                return True
+
+            until(answers, f"{arguments} to answer")
+            return address
+
+        yield start
+
+
+def test_an_app_is_served_and_warmed(run: Run, tmp_path: Path) -> None:
+    address = run("serve", "tests.cli.shop_app", "--log-level", "warning")
+    wanted = tmp_path / "urls.txt"
+    wanted.write_text("/me\n/about?warm=1\n/about?warm=2\n/plain\n")
+    ended = piped("warm", str(wanted), "--base", address, "--json")
+    assert (ended.code, json.loads(ended.out)) == (
+        *(0, {"stored": 3, "hit": 0, "uncached": 1, "failed": 0}),
+    )
+    sitemap = tmp_path / "sitemap.xml.gz"
+    text = "<urlset><url><loc>https://shop.example/about?warm=1</loc></url></urlset>"
+    sitemap.write_bytes(gzip.compress(text.encode()))
+    ended = piped("warm", str(sitemap), "-b", address, "-H", "Accept-Language: de", "-r", "1000")
+    assert "hit\t1" in ended.out
+    wanted.write_text("/about?_status=500\n/me\n")
+    ended = piped("warm", str(wanted), "-b", address, "-n", "1")
+    assert ended.code == 1
+    assert "status 500" in ended.err
+
+
+def test_the_dashboard_of_a_store_is_served(run: Run) -> None:
+    address = run("dashboard")
+    with urllib.request.urlopen(address + "/", timeout=20) as answer:
+        assert "cachemw" in answer.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["warm", "/no/such/file", "-b", "http://h"], "No such file"),
+        (["warm", __file__, "-b", "shop.example"], "no place"),
+        (["warm", __file__, "-b", "http://h", "-c", "0"], "more than 0"),
+        (["serve", "x", "--workers", "2", "--reload"], "--reload"),
+        (["dashboard"], "--store"),
+    ],
+)
+def test_what_is_asked_wrongly_ends_with_2(arguments: list[str], complaint: str) -> None:
+    ended = piped(*arguments)
+    assert ended.code == 2, ended
+    assert complaint in ended.err
