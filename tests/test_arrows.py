@@ -17,7 +17,7 @@ LAYERS = [
     (
         "__init__",
         "__main__",
-        "install",
+        "installing",
         "openapi",
         "config",
         "marks",
@@ -139,7 +139,7 @@ def test_imports_point_inwards(module: str) -> None:
 
 TREE = {
     "__init__": "",
-    "install": "",
+    "installing": "",
     "asgi": "",
     "errors": "",
     "routes": "",
@@ -171,7 +171,7 @@ def crooked(tmp_path: Path, module: str, source: str) -> list[str]:
         ("caching/rules", "from datetime import timedelta\nfrom uuid import UUID"),
         ("caching/middleware", "import asyncio, time\nfrom cachemw.stores.base import Store"),
         ("caching/middleware", "from cachemw import asgi"),
-        ("install", "from cachemw.caching import middleware\nimport cachemw.sessions.session"),
+        ("installing", "from cachemw.caching import middleware\nimport cachemw.sessions.session"),
     ],
 )
 def test_straight_arrows_pass(tmp_path: Path, module: str, source: str) -> None:
@@ -205,8 +205,8 @@ def test_straight_arrows_pass(tmp_path: Path, module: str, source: str) -> None:
         ),
         (
             "stores/base",
-            "def later():\n    from cachemw.install import install",
-            "stores/base reaches out to install",
+            "def later():\n    from cachemw.installing import install",
+            "stores/base reaches out to installing",
         ),
         (
             "caching/rules",

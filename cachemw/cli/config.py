@@ -10,7 +10,7 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.cli.reach import json_option
 from cachemw.cli.tell import Column, note, rows
 from cachemw.config import Settings, load_settings
-from cachemw.install import limits_from, sessions_from
+from cachemw.installing import limits_from, sessions_from
 from cachemw.routes import Routes
 from cachemw.schema import schema as settings_schema
 from cachemw.stores.targets import from_url

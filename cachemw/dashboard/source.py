@@ -9,7 +9,7 @@ from cachemw.caching.cache import Cache
 from cachemw.caching.policy import CachePolicy
 from cachemw.errors import ConfigurationError
 from cachemw.inspection import CachedApp
-from cachemw.install import CacheMW
+from cachemw.installing import CacheMW
 from cachemw.sessions.middleware import SessionMiddleware
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores.base import Store

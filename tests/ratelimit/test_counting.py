@@ -44,7 +44,7 @@ async def charge(
 ) -> tuple[bool, list[tuple[int, int, int]]]:
     reply = await store.run(CHARGE, bucket.keys, bucket.charge_args(cost, block))
     admitted, *numbers = numbers_of(reply)
-    return bool(admitted), [tuple(each) for each in readings_of(numbers)]
+    return bool(admitted), [(one, two, three) for one, two, three in readings_of(numbers)]
 
 
 LIMITS = (Limit(7, 600_000), Limit(11, 3_600_000))
