@@ -1,5 +1,6 @@
 """Tools for tests: of apps that use cachemw, and of stores that people write for it."""
 
+from cachemw.testing.chaos import ChaosStore, Mischief, at
 from cachemw.testing.client import Client
 from cachemw.testing.clock import FakeClock
 from cachemw.testing.faultproxy import FaultProxy
@@ -20,6 +21,9 @@ from cachemw.testing.twins import Twins, check_script
 __all__ = [
     "CachedRoute",
     "Caller",
+    "ChaosStore",
+    "Mischief",
+    "at",
     "Leak",
     "LeakFound",
     "cached_routes",

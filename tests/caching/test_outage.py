@@ -16,6 +16,7 @@ from cachemw.caching.middleware import CacheMiddleware
 from cachemw.caching.policy import CachePolicy
 from cachemw.errors import StoreUnavailable
 from cachemw.stores import MemoryStore, open_store
+from cachemw.testing.chaos import ChaosStore, Mischief, at
 from cachemw.testing.clock import FakeClock
 from cachemw.testing.faultproxy import FaultProxy
 from cachemw.testing.gate import Gate
@@ -26,51 +27,19 @@ from tests.servers import Server
 pytestmark = pytest.mark.anyio
 
 
-class Failing(MemoryStore):
-    """A store that gives up at one trip after another."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(clock=clock)
-        self.trips = 0
-        self.fails_at: int | None = None
-        self.carries_out = False
-
-    def _at_once(self, step: Any) -> Any:
-        self.trips += 1
-        if self.trips != self.fails_at:
-            return super()._at_once(step)
-        if self.carries_out:  # the reply alone is lost
-            super()._at_once(step)
-
-        def fail() -> None:
-            raise StoreUnavailable("timeout")
-
-        return _Later(fail)
-
-
-class _Later:
-    def __init__(self, fail: Any) -> None:
-        self._fail = fail
-
-    def __await__(self) -> Any:
-        yield from ()
-        self._fail()
-
-
 @pytest.mark.parametrize("vary", [{}, {"vary": "accept"}], ids=["plain", "varies"])
-@pytest.mark.parametrize("carries_out", [False, True], ids=["not done", "done and not told"])
-async def test_a_store_that_fails_at_any_step(carries_out: bool, vary: dict[str, str]) -> None:
+@pytest.mark.parametrize("mischief", [Mischief.FAIL, Mischief.LOSE, Mischief.LIE], ids=str)
+async def test_a_store_that_fails_at_any_step(mischief: Mischief, vary: dict[str, str]) -> None:
     """Every trip of a life in turn: cold, warm, purged, softly purged, refreshed."""
-    total = await a_life(None, carries_out, vary)
+    total = await a_life([], vary)
     assert total > 30
     for step in range(1, total + 1):
-        await a_life(step, carries_out, vary)
+        await a_life(at(step, mischief), vary)
 
 
-async def a_life(fails_at: int | None, carries_out: bool, vary: dict[str, str]) -> int:
+async def a_life(plan: Sequence[Mischief], vary: dict[str, str]) -> int:
     clock = FakeClock()
-    store = Failing(clock)
-    store.fails_at, store.carries_out = fails_at, carries_out
+    store = ChaosStore(MemoryStore(clock=clock), plan=plan)
     cache = cached(
         store=store, clock=clock, tags=["shop"], stale_while_revalidate="1m", lease_wait=0, jitter=0
     )
@@ -86,7 +55,7 @@ async def a_life(fails_at: int | None, carries_out: bool, vary: dict[str, str]) 
         await cache.get("/", headers={"accept": "a/a"})
         await cache.settle()
         clock.advance("5m")
-    return store.trips
+    return store.steps
 
 
 async def purge(cache: Any, tags: Sequence[bytes]) -> bool:
@@ -112,12 +81,11 @@ async def test_while_the_store_is_away_one_run_serves_all_who_ask_together() -> 
 
 
 async def test_a_store_that_has_just_failed_is_not_asked_again_for_the_same_request() -> None:
-    store = Failing(FakeClock())
-    store.fails_at = 1
+    store = ChaosStore(MemoryStore(), plan=at(1, Mischief.FAIL))
     cache = cached(store=store)
     cache.origin.answers("x", headers=FRESH)
     assert (await cache.get("/")).detail == "store-unavailable"
-    assert store.trips == 1
+    assert store.steps == 1
 
 
 async def test_a_purge_that_fails_is_told() -> None:
