@@ -21,7 +21,15 @@ it, `storm()` begins it again.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Sequence,
+)
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -184,7 +192,7 @@ class ChaosStore(Store):
 class _Told(Awaitable[T]):
     """An awaitable that may be dropped without a warning, as a store's may."""
 
-    def __init__(self, telling: Any) -> None:
+    def __init__(self, telling: Coroutine[Any, Any, T]) -> None:
         self._telling = telling
 
     def __await__(self) -> Generator[Any, None, T]:
