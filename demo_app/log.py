@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 KEPT = 60  # lines that somebody who comes later still sees
 QUEUED = 500  # lines that wait for a slow reader, who misses what is beyond
-UNSEEN = ("/backstage", "/health", "/static", "/favicon", "/_cachemw")
+UNSEEN = ("/backstage", "/health", "/static", "/favicon", "/_cachemw", "/metrics")
 
 
 class Log:

@@ -20,6 +20,7 @@ from cachemw import (
     required_session,
 )
 from cachemw.dashboard import dashboard
+from cachemw.telemetry.metrics import metrics
 from demo_app import more
 from demo_app.backstage import Backstage
 from demo_app.shop import NotFound, Shop
@@ -145,4 +146,5 @@ async def not_found(request: Request, error: Exception) -> JSONResponse:
 
 app.mount("/more", more.behaviours(shop))
 app.mount("/_cachemw", dashboard(app, allow_purge=True))  # for this machine only
+app.add_route("/metrics", metrics(cachemw))
 backstage.join(app)
