@@ -50,7 +50,7 @@ LAYERS = [
         *("ratelimit/middleware", "ratelimit/guard", "ratelimit/ledger", "ratelimit/limiter"),
         *("ratelimit/asking", "ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),
-        *("sessions/sessions", "sessions/vault", "sessions/visit"),
+        *("sessions/holding", "sessions/sessions", "sessions/vault", "sessions/visit"),
         *("telemetry/bulletin", "telemetry/timing"),
     ),
     # bytes to and from the store; scopes and messages

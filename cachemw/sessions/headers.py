@@ -3,6 +3,8 @@
 from cachemw.messages import Header, Headers
 
 _PRIVATE = frozenset({b"private", b"no-store"})
+_OURS: Headers = ((b"vary", b"Cookie"), (b"cache-control", b"private, no-store"))
+_SPEAKING = frozenset(name for name, _ in _OURS)
 
 
 def marked(headers: Headers, *, used: bool, cookie: Header | None) -> Headers:
@@ -12,6 +14,9 @@ def marked(headers: Headers, *, used: bool, cookie: Header | None) -> Headers:
     response that carries an id is not to be stored by anyone (ASVS 14.3.2).
     """
     if used or cookie is not None:
+        if _SPEAKING.isdisjoint([name.lower() for name, _ in headers]):
+            ours = (*headers, *_OURS)
+            return ours if cookie is None else (*ours, cookie)
         headers = _varying(headers)
         said = {word for word in _directives(headers) if word in _PRIVATE}
         if b"no-store" not in said and (cookie is not None or not said):

@@ -59,12 +59,9 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        visit = Visit(self.sessions, scope)
-        scope[VISIT] = visit
-        if self.sessions.settings.lazy:
-            visit.postpone()
-        else:
-            await visit.load()
+        visit = scope[VISIT] = Visit(self.sessions, scope)
+        is_lazy = self.sessions.settings.lazy
+        scope["session"] = visit.postpone() if is_lazy else await visit.load()
         if scope["type"] == "websocket":
             await Socket(visit, self.sessions, scope, receive, send).serve(self.app)
         else:

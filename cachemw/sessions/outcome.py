@@ -96,7 +96,7 @@ def decide(
         return Replace(changes, subject, keeps=not from_one_user_to_another)
     if session.wants_rotation:
         return Renew(changes, grace=False, login=session.wants_new_login)
-    if renew is not None and record.now - record.renewed >= renew * 1000:
+    if renew is not None and record.is_due(renew):
         return Renew(changes, grace=True, login=False)
     return Save(changes) if changes else Nothing()
 

@@ -44,7 +44,7 @@ class Cipher(Protocol):
     def open(self, sealed: bytes, context: bytes) -> bytes: ...  # ValueError when it does not open
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes time: each request makes one, nobody changes it
 class Record:
     """A live session as it was read, at `now` on the store's clock."""
 
@@ -58,23 +58,30 @@ class Record:
     raw: Mapping[str, bytes] = attribute(repr=False)  # as stored
     plain: Mapping[str, bytes] = attribute(repr=False)  # as JSON
 
+    def is_due(self, renew: float) -> bool:
+        """Whether its id is `renew` seconds old."""
+        return self.now - self.renewed >= renew * 1000
+
 
 def unpack(now: int, pairs: Sequence[Reply], cipher: Cipher | None) -> Record:
     """The record inside the flat field list of a reply."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
-        if not isinstance(name, bytes) or not isinstance(value, bytes):
-            raise UnreadableEntry("a session record holds bytes")
-        fields[name] = value
-    meta = _META.fullmatch(fields.pop(META, b""))
-    if meta is None:
-        raise UnreadableEntry("a session record of another format")
-    handle = meta[6]
+    found: bytes = b""
+    raw: dict[str, bytes] = {}
     try:
-        raw = {_key_of(field): value for field, value in fields.items()}
-        plain = {key: _opened(key, value, handle, cipher) for key, value in raw.items()}
+        for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+            if not isinstance(name, bytes) or not isinstance(value, bytes):
+                raise ValueError("it holds bytes")
+            if name == META:
+                found = value
+            else:
+                raw[_key_of(name)] = value
+        meta = _META.fullmatch(found)
+        if meta is None:
+            raise ValueError("it begins otherwise")
+        handle = meta[6]
+        plain = raw if cipher is None else _opened(raw, handle, cipher)
     except ValueError as error:
-        raise UnreadableEntry(f"a session record that does not open: {error}") from None
+        raise UnreadableEntry(f"a session record of another format: {error}") from None
     return Record(
         now=now,
         created=int(meta[1]),
@@ -120,7 +127,7 @@ def dump(key: str, value: object) -> bytes:
 def parse(plain: bytes) -> Any:
     """The value of `dump`. `ValueError` for anything that `dump` would not write."""
     try:
-        return json.loads(plain, parse_constant=_no_constant, parse_float=_finite)
+        return _DECODER.decode(plain.decode("utf-8", "surrogatepass"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -159,8 +166,8 @@ def _key_of(field: bytes) -> str:
     return field[1:].decode("utf-8", "surrogatepass")
 
 
-def _opened(key: str, stored: bytes, handle: bytes, cipher: Cipher | None) -> bytes:
-    return cipher.open(stored, handle + field_of(key)) if cipher else stored
+def _opened(raw: Mapping[str, bytes], handle: bytes, cipher: Cipher) -> dict[str, bytes]:
+    return {key: cipher.open(value, handle + field_of(key)) for key, value in raw.items()}
 
 
 def _no_constant(name: str) -> float:
@@ -172,3 +179,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number out of range")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)

@@ -6,7 +6,7 @@ decided in `outcome.py`.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from typing import Literal, TypeAlias
@@ -35,7 +35,7 @@ _HOPS = 4  # renewals are far apart: two in a row would be a surprise already
 _LONGEST_DEVICE = 160
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes time: each request makes one, nobody changes it
 class Found:
     """A live session, and the id it has now.
 
@@ -66,10 +66,16 @@ class Vault:
         self._idle = _milliseconds(settings.idle)
         self._absolute = _milliseconds(settings.absolute)
 
-    async def load(self, session_id: bytes, *, touch: bool = True) -> Found | Lost:
-        """The session of an id. With `touch` this counts as activity."""
-        step = await self._step(LOAD, session_id, (self._idle if touch else b"0",))
-        return self._found(step)
+    def ask(self, session_id: bytes) -> Awaitable[Reply]:
+        """Begin a `load`, at once."""
+        return self.store.run(LOAD, _keys(session_id), (self._idle,))
+
+    async def load(
+        self, session_id: bytes, *, touch: bool = True, begun: Awaitable[Reply] | None = None
+    ) -> Found | Lost:
+        """The session of an id. With `touch` this counts as activity; so does what was `begun`."""
+        args = (self._idle,) if touch else (b"0",)
+        return self._found(await self._step(LOAD, session_id, args, begun))
 
     async def save(self, found: Found, changes: Changes, guards: Guards) -> Found | Lost:
         """Write a difference, or nothing at all when a guard fails: `ConflictError`."""
@@ -93,9 +99,9 @@ class Vault:
         for _ in range(_HOPS):
             nonce = secrets.token_bytes(ids.NONCE)
             heir = ids.successor(session_id, nonce)
-            step = await self._once(
+            reply = await self.store.run(
                 RENEW,
-                session_id,
+                (*_keys(session_id), ids.record_key(heir)),
                 (
                     self._idle,
                     _milliseconds(self._settings.grace),
@@ -105,8 +111,8 @@ class Vault:
                     *self._room,
                     *arguments,
                 ),
-                ids.record_key(heir),
             )
+            step = self._read(RENEW, session_id, reply)
             if isinstance(step, Lost):
                 return step
             if isinstance(step, _Live):
@@ -129,7 +135,7 @@ class Vault:
         pairs = pack(values, handle=handle, cipher=self._cipher)
         reply = await self.store.run(
             CREATE,
-            (ids.record_key(session_id), ids.index_key(ids.place_of(session_id))),
+            _keys(session_id),
             (
                 self._idle,
                 self._absolute,
@@ -168,25 +174,27 @@ class Vault:
     # --- within
 
     async def _step(
-        self, script: Script, session_id: bytes, args: Sequence[bytes]
+        self,
+        script: Script,
+        session_id: bytes,
+        args: Sequence[bytes],
+        begun: Awaitable[Reply] | None = None,
     ) -> "_Live | Lost":
         outrun = False
         for _ in range(_HOPS):
-            step = await self._once(script, session_id, args)
-            if isinstance(step, Lost):
-                return step
+            reply = await (begun or self.store.run(script, _keys(session_id), args))
+            begun = None
+            step = self._read(script, session_id, reply)
             if isinstance(step, _Live):
-                return replace(step, outrun=outrun)
+                step.outrun = outrun
+            if not isinstance(step, _Moved):
+                return step
             outrun = outrun or step.outrun
             session_id = ids.successor(session_id, step.nonce)
         return Lost("unknown-id")
 
-    async def _once(
-        self, script: Script, session_id: bytes, args: Sequence[bytes], *more_keys: bytes
-    ) -> "_Live | _Moved | Lost":
-        index = ids.index_key(ids.place_of(session_id))
-        keys = (ids.record_key(session_id), index, *more_keys)
-        match await self.store.run(script, keys, args):
+    def _read(self, script: Script, session_id: bytes, reply: Reply) -> "_Live | _Moved | Lost":
+        match reply:
             case [b"live", int(now), *fields]:
                 return _Live(session_id, now, fields)
             case [b"moved", bytes(nonce)]:
@@ -236,7 +244,7 @@ class Vault:
         return arguments, stored
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Live:
     session_id: bytes = attribute(repr=False)
     now: int
@@ -244,10 +252,14 @@ class _Live:
     outrun: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Moved:
     nonce: bytes = attribute(repr=False)
     outrun: bool
+
+
+def _keys(session_id: bytes) -> tuple[bytes, bytes]:
+    return ids.record_key(session_id), ids.index_key(ids.place_of(session_id))
 
 
 def _guard_arguments(guards: Guards) -> list[bytes]:
