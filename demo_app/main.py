@@ -145,6 +145,6 @@ async def not_found(request: Request, error: Exception) -> JSONResponse:
 
 
 app.mount("/more", more.behaviours(shop))
-app.mount("/_cachemw", dashboard(app, allow_purge=True))  # for this machine only
+app.mount("/_cachemw", dashboard(app, auth=backstage.auth, allow_purge=True))
 app.add_route("/metrics", metrics(cachemw))
 backstage.join(app)

@@ -154,6 +154,6 @@ cachemw = install(
     },
     sessions=sessions,
 )
-app.mount("/_cachemw", dashboard(app, allow_purge=True))  # for this machine only
+app.mount("/_cachemw", dashboard(app, auth=backstage.auth, allow_purge=True))
 app.add_route("/metrics", metrics(cachemw))
 backstage.join(app)
