@@ -9,6 +9,7 @@ each answer. Nothing is read from the store but for a page that somebody has ask
 
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias
@@ -28,7 +29,17 @@ from starlette.types import Message, Receive, Scope, Send
 from cachemw.asgi import read_body
 from cachemw.caching.marks import CONTEXT, CacheContext, cached
 from cachemw.clientip import TrustedProxies
-from cachemw.dashboard import entries, explaining, gate, health, overview, purging, routes
+from cachemw.dashboard import (
+    entries,
+    explaining,
+    gate,
+    health,
+    limits,
+    overview,
+    people,
+    purging,
+    routes,
+)
 from cachemw.dashboard.assets import Asset, icon, script, style
 from cachemw.dashboard.desk import Content, Desk, Show
 from cachemw.dashboard.frame import Visit, whole
@@ -50,6 +61,8 @@ _SHOWN: dict[str, Show] = {
     "entry": entries.show_one,
     "explain": explaining.show,
     "purge": purging.show,
+    "limits": limits.show,
+    "sessions": people.show,
     "health": health.show,
 }
 
@@ -157,8 +170,7 @@ class Dashboard:
         show = _SHOWN.get(request.query_params.get("page", ""))
         if show is None:
             return PlainTextResponse("no such page", HTTPStatus.NOT_FOUND)
-        desk = self._desk(request)
-        content = await show(desk)
+        content = await show(replace(self._desk(request), parts_only=True))
         parts = {id: html.text for id, html in content.parts.items()}
         return JSONResponse({"at": content.at, "parts": parts})
 

@@ -74,11 +74,10 @@ def stacked(series: Sequence[Series], marks: Sequence[str], label: str) -> Html:
 def line(values: Sequence[float], label: str, kind: str = "accent") -> Html:
     """A small line without axes: where a number has been of late."""
     width, height = 120, 28
-    top = max(max(values, default=0), 1e-9)
+    values = [_sane(value) for value in values]
+    top = max(*values, 1e-9) if values else 1.0
     step = width / max(len(values) - 1, 1)
-    points = [
-        f"{_n(i * step)},{_n(height - height * _sane(v) / top)}" for i, v in enumerate(values)
-    ]
+    points = [f"{_n(i * step)},{_n(height - height * v / top)}" for i, v in enumerate(values)]
     path = tag("polyline", points=" ".join(points), class_=f"line-{kind}")
     return tag(
         "svg",

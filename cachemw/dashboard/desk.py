@@ -21,6 +21,8 @@ class Desk:
     visit: Visit
     watch: Watch
     who: str
+    parts_only: bool = False
+    """Whether an open page asks for what has changed: then nobody sees the body."""
 
     @property
     def subject(self) -> Subject:

@@ -12,6 +12,8 @@ PAGES = (
     ("entries", "Entries"),
     ("explain", "Explain"),
     ("purge", "Purge"),
+    ("limits", "Limits"),
+    ("sessions", "Sessions"),
     ("health", "Health"),
 )
 

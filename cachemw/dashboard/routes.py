@@ -90,6 +90,10 @@ def _why_not(counts: RouteCounts) -> Html | str:
         tag("li", badge(f"{word} {figures.count(number)}", outcome), title=meaning_of(word) or None)
         for (outcome, word), number in ranked
     ]
+    if counts.verified:
+        said = f"verified {figures.count(counts.verified)}, "
+        said += f"{figures.share(counts.mismatched, counts.verified)} differ"
+        words.append(tag("li", badge(said, "bad" if counts.mismatched else "good")))
     return tag("ul", words, class_="words") if words else "–"
 
 

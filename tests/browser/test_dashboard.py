@@ -17,7 +17,10 @@ from tests.browser.shop import HOSTILE, shop, visit
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
-PAGES = ["", "routes", "entries", "explain?url=/products/1", "purge", "health"]
+PAGES = [
+    *("", "routes", "entries", "explain?url=/products/1", "purge"),
+    *("limits?client=127.0.0.1", "sessions?subject=ann", "health"),
+]
 MANNERS = (Path(__file__).parent / "manners.js").read_text("utf-8")
 
 

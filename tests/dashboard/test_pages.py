@@ -1,10 +1,10 @@
 """The pages: what they show of a fleet, of hostile names, and of a store that is away."""
 
 import json
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 
 import pytest
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -15,7 +15,9 @@ from cachemw import (
     CachePolicy,
     ConfigurationError,
     MemoryStore,
+    RateLimit,
     SessionMiddleware,
+    Sessions,
     install,
     open_store,
 )
@@ -26,7 +28,7 @@ from cachemw.scripts import Reply, Script
 from cachemw.telemetry.bulletin import Publisher
 from cachemw.telemetry.events import Exchange, Purge, Refresh
 from tests.dashboard.test_markup import HOSTILE
-from tests.dashboard.visitors import AT, Elements, shop, visitor
+from tests.dashboard.visitors import AT, LOCAL, Elements, shop, visitor
 
 ALIVE = [page for page in _SHOWN if page not in ("entry", "explain", "entries", "purge")]
 
@@ -79,6 +81,15 @@ def test_its_own_requests_are_not_counted() -> None:
         assert (counts.unruled, counts.of_all_routes.requests) == (0, 0)
 
 
+def test_what_was_verified_stands_beside_its_route() -> None:
+    store = MemoryStore()
+    with visitor(shop(store)) as browser:
+        browser.get("/products/3")
+        counts = store.tally.counts.routes["/products/{id}"]
+        counts.verified, counts.mismatched = 40, 1
+        assert "verified 40, 2.5 % differ" in browser.get("/cache/routes").text
+
+
 def test_policies_stand_with_where_they_were_written() -> None:
     app = FastAPI()
 
@@ -112,7 +123,10 @@ def test_hostile_names_are_shown_and_do_nothing(text: str) -> None:
         assert browser.portal is not None
         cache = app.state.cachemw.cache
         browser.portal.call(lambda: cache.set(text, 1, 60, tags=[text]))
-        asked = dict.fromkeys(("name", "tag", "kind", "state", "url", "headers", "page"), text)
+        asked = dict.fromkeys(
+            ("name", "tag", "kind", "state", "url", "headers", "page", "client", "by", "subject"),
+            text,
+        )
         pages = [browser.get(f"/cache/{page}") for page in _SHOWN]
         pages += [browser.get(f"/cache/{page}", params=asked) for page in _SHOWN]
         pages.append(browser.get("/cache/entries", params={"tag": text}))
@@ -202,6 +216,71 @@ def test_a_store_full_of_entries_is_looked_through_with_a_bound() -> None:
         page = browser.get("/cache/entries").text
         assert len(links_to(page, "/cache/entry?")) == MOST
         assert "there may be more" in page
+
+
+# --- limits and sessions
+
+
+def guarded() -> FastAPI:
+    """An app with a limit and sessions."""
+    app = FastAPI()
+
+    @app.post("/login")
+    async def login(request: Request) -> None:
+        request.session["user_id"] = "ann"
+
+    app.mount("/cache", dashboard(app))
+    install(
+        app,
+        store=MemoryStore(),
+        limits={"/login": RateLimit("3/minute", name="login")},
+        sessions=Sessions(idle="30m", absolute="12h", secure=False, cookie="sid"),
+    )
+    return app
+
+
+def test_limits_show_what_rules_said_and_who_is_counted() -> None:
+    with visitor(guarded()) as browser:
+        for _ in range(5):
+            browser.post("/login")
+        page = browser.get("/cache/limits").text
+        assert "allowed 3" in page and "limited 2" in page
+        assert '<td class="num" data-head="Count">3</td>' in page
+        mine = browser.get("/cache/limits", params={"client": LOCAL[0], "by": "ip"}).text
+        assert '<td class="num" data-head="Count">3</td>' in mine
+        other = browser.get("/cache/limits", params={"client": "203.0.113.9"}).text
+        assert "Nothing is counted of this client" in other
+        assert LOCAL[0] not in page
+
+
+def test_sessions_show_how_many_there_are_and_where_one_is_logged_in() -> None:
+    with visitor(guarded()) as browser:
+        for agent in ("Firefox", "<b>Evil</b>"):
+            browser.cookies.clear()
+            browser.post("/login", headers={"user-agent": agent})
+        page = browser.get("/cache/sessions", params={"subject": "ann"}).text
+        assert "2 at the moment" in page
+        assert "Firefox" in page and "&lt;b&gt;Evil" in page
+        assert "login" in page
+        assert "Nowhere" in browser.get("/cache/sessions", params={"subject": "bob"}).text
+
+
+def test_an_open_page_does_not_walk_over_the_keys_again_and_again() -> None:
+    class Walked(MemoryStore):
+        walks = 0
+
+        def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
+            self.walks += 1
+            return super().scan(pattern)
+
+    store = Walked()
+    with visitor(shop(store)) as browser:
+        for page in ("limits", "sessions"):
+            browser.get(f"/cache/{page}")
+            before = store.walks
+            assert before > 0
+            browser.get("/cache/live.json", params={"page": page})
+            assert store.walks == before
 
 
 # --- explaining
@@ -319,7 +398,7 @@ def test_without_the_store_every_page_is_there(page: str) -> None:
     with visitor(shop(store)) as browser:
         answer = browser.get(f"/cache/{page}", params={"key": "e:{x}", "url": "/products/3"})
         assert answer.status_code == 200
-        if page in ("", "health", "entries", "entry", "purge", "explain"):
+        if page != "routes":
             assert "does not answer" in answer.text or "away" in answer.text
 
 
