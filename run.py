@@ -4,6 +4,7 @@
     python3 run.py test     the test suite, with coverage; takes pytest's arguments
     python3 run.py check    format, lint, types and the direction of imports
     python3 run.py bench    the benchmarks; takes their arguments
+    python3 run.py soak     everything at once for --minutes N, with faults, a verdict and a picture
     python3 run.py faults   what happens on bad days, and the table in docs/reliability.md anew
     python3 run.py docs     the documentation site, into ./site
     python3 run.py shell    a Python prompt with a store open, where `await` works
@@ -35,6 +36,7 @@ EXTRA_OF = {
     "check": "dev",
     "bench": "dev",
     "faults": "dev",
+    "soak": "dev",
     "docs": "docs",
     "shell": "demo",
 }
@@ -64,6 +66,8 @@ def main(arguments):
         become("-m", "benchmarks", *rest)
     elif command == "faults":
         become("-m", "tests.faults", *rest)
+    elif command == "soak":
+        become("-m", "tests.faults.soak", *rest)
     else:
         become("-m", "demo_app", *rest)
 

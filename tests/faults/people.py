@@ -61,6 +61,7 @@ class Crowd:
     truth: Truth = field(default_factory=Truth)
     tally: Tally = field(default_factory=Tally)
     loses_data: bool = False  # what the server has forgotten is no fault of ours from now on
+    losses: int = 0  # how often it has: what was begun before is excused
     is_broken: bool = False  # the origin of timed pages
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     _secrets: set[bytes] = field(default_factory=set[bytes])
@@ -108,6 +109,9 @@ class Crowd:
 
     def _is_open(self) -> bool:
         return not self._is_over.is_set()
+
+    def _has_lost(self, losses: int) -> bool:
+        return self.loses_data or self.losses != losses
 
     def complain(self, what: str | None) -> None:
         if what is not None:
@@ -186,19 +190,18 @@ class Crowd:
     async def _be_counted(self, chance: random.Random) -> None:
         while self._is_open():
             key, counted = f"key-{chance.randrange(10**12)}", Counted()
-            lost = self.loses_data
+            losses = self.losses
             for _ in range(QUOTA + 5):
                 answer = await self.ask(
                     "limit", "GET", "/closed", {"x-key": key}, accepted=(200, 429)
                 )
-                lost = lost or self.loses_data
                 if answer is None:
                     counted.unsure += 1
                     if not self._is_open():
                         return
                     continue
                 counted.sure += answer.status == 200
-                if not lost:
+                if not self._has_lost(losses):
                     fault = fault_of_limit(counted, refused=answer.status == 429)
                     self.complain(fault and f"limit {key}: {fault}")
                 if answer.status == 429 or not self._is_open():
@@ -207,16 +210,15 @@ class Crowd:
     async def _share_a_session(self, chance: random.Random) -> None:
         """Two tabs at once, until the session is over; then another one."""
         while self._is_open():
-            user = f"user-{chance.randrange(10**12)}"
+            user, losses = f"user-{chance.randrange(10**12)}", self.losses
             answer = await self.ask("session", "POST", f"/login?user={user}")
             if answer is not None:
-                tabs = [self._tab(user, answer.cookie, name) for name in ("left", "right")]
+                tabs = [self._tab(user, answer.cookie, name, losses) for name in ("left", "right")]
                 await asyncio.gather(*tabs)
 
-    async def _tab(self, user: str, cookie: str, name: str) -> None:
+    async def _tab(self, user: str, cookie: str, name: str, losses: int) -> None:
         counted = Counted()
         for number in range(60):
-            lost = self.loses_data
             way = ("POST", f"/add?tab={name}") if number % 3 else ("GET", "/session")
             answer = await self.ask("session", *way, {"cookie": cookie})
             counted.sure += number % 3 > 0 and answer is not None
@@ -226,7 +228,7 @@ class Crowd:
                     return
                 continue
             said = json.loads(answer.body)
-            lost = lost or self.loses_data
+            lost = self._has_lost(losses)
             if said.get("user_id") != user:
                 if said.get("user_id") is not None or not lost:
                     self.complain(f"the session of {user} is {said}")

@@ -93,7 +93,7 @@ class Seen:
 
     # --- what is left
 
-    async def _leaks(self) -> list[str]:
+    async def leaks(self) -> list[str]:
         """What is there that was not there before; work that is about to end has its time."""
         give_up = time.monotonic() + 10
         while True:
@@ -183,7 +183,7 @@ async def row(
         await crowd.leave()
     wrong = [*crowd.tally.wrong, *seen.tally.wrong]
     seen.line.wrong = len(wrong)
-    left = await seen._leaks()
+    left = await seen.leaks()
     seen.write(left)
     assert not wrong, "\n".join(wrong[:20])
     assert not left, f"left over: {left}"
