@@ -38,7 +38,7 @@ class Backstage:
     def __init__(self, variant: str, source: str) -> None:
         self.variant = variant
         self.source = Path(source)
-        self.log = Log()
+        self.log = Log(os.environ.get("DEMO_DATABASE"))
         given = os.environ.get("CACHEMW_REDIS_URL")
         self.server = None if given else EmbeddedServer().start()
         self.url = self.server.url if self.server else given or ""

@@ -1,58 +1,61 @@
-"""What happened just now, for everybody who looks at the page: a bounded log and its readers.
+"""What happened just now, for everybody who looks at the page: a bounded log in SQLite.
 
 `Watch` stands outside of everything and writes a line for each answer; the shop writes one for each
-query, so that a hit is seen as an answer without a query. Only this process's lines are here.
+query, so that a hit is seen as an answer without a query. Workers that share a file share the log.
 """
 
 import asyncio
-import itertools
 import json
 import logging
 import re
+import sqlite3
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KEPT = 60  # lines that somebody who comes later still sees
-QUEUED = 500  # lines that wait for a slow reader, who misses what is beyond
+KEPT = 200  # lines; who reads more slowly than they come misses some
+PACE = 0.1  # seconds between two looks for new lines
 UNSEEN = ("/backstage", "/health", "/static", "/favicon", "/_cachemw", "/metrics")
 
 
 class Log:
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        self._lines: deque[dict[str, object]] = deque(maxlen=KEPT)
-        self._readers: set[asyncio.Queue[dict[str, object]]] = set()
+    """The lines of this process; with a file, of all processes that write to it."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self._database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5)
+        self._database.execute("PRAGMA journal_mode=WAL")  # a reader keeps no writer waiting
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS line (n INTEGER PRIMARY KEY AUTOINCREMENT, said TEXT)"
+        )
 
     def add(self, kind: str, **said: object) -> None:
-        line: dict[str, object] = {"n": next(self._numbers), "kind": kind, **said}
-        self._lines.append(line)
-        for reader in self._readers:
-            if not reader.full():
-                reader.put_nowait(line)
+        line = json.dumps({"kind": kind, **said})
+        written = self._database.execute("INSERT INTO line (said) VALUES (?)", (line,))
+        self._database.execute("DELETE FROM line WHERE n <= ?", ((written.lastrowid or 0) - KEPT,))
 
     def query(self, sql: str, seconds: float) -> None:
         self.add("query", text=sql, ms=round(seconds * 1000, 1))
 
+    def since(self, number: int) -> list[tuple[int, str]]:
+        return self._database.execute(
+            "SELECT n, said FROM line WHERE n > ? ORDER BY n", (number,)
+        ).fetchall()
+
     async def follow(self) -> AsyncIterator[str]:
         """What is kept, then what comes, as server-sent events; a comment now and then."""
-        queue: asyncio.Queue[dict[str, object]] = asyncio.Queue(QUEUED)
-        for line in self._lines:
-            queue.put_nowait(line)
-        self._readers.add(queue)
-        try:
-            while True:
-                try:
-                    line = await asyncio.wait_for(queue.get(), 15)
-                except TimeoutError:
-                    yield ": still here\n\n"
-                else:
-                    yield f"data: {json.dumps(line)}\n\n"
-        finally:
-            self._readers.discard(queue)
+        latest, idle = 0, 0.0
+        while True:
+            lines = self.since(latest)
+            for latest, said in lines:
+                yield f"id: {latest}\ndata: {said}\n\n"
+            idle = 0.0 if lines else idle + PACE
+            if idle > 15:
+                yield ": still here\n\n"
+                idle = 0.0
+            await asyncio.sleep(PACE)
 
 
 class Watch:

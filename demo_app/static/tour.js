@@ -299,13 +299,15 @@ function line(entry) {
 const log = $(".log");
 let latest = 0;
 const source = new EventSource("/backstage/log");
-source.onopen = () => (latest = 0);
+source.onopen = () => {
+  latest = 0; // each connection begins with all lines there are, perhaps of another process
+  log.replaceChildren();
+};
 source.onmessage = (event) => {
-  const entry = JSON.parse(event.data);
-  if (entry.n <= latest) return;
-  if (latest === 0) log.replaceChildren();
-  latest = entry.n;
-  log.prepend(line(entry));
+  const number = Number(event.lastEventId);
+  if (number <= latest) return;
+  latest = number;
+  log.prepend(line(JSON.parse(event.data)));
   while (log.children.length > 200) log.lastChild.remove();
 };
 addEventListener("pagehide", () => source.close());

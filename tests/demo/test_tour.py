@@ -9,7 +9,7 @@ import pytest
 
 from demo_app import main, plain
 from demo_app.excerpt import excerpt
-from demo_app.log import outcome
+from demo_app.log import KEPT, Log, outcome
 from demo_app.tour import MORE, STEPS, Ask, Button
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +115,17 @@ async def test_a_frozen_server_is_thawed_again(address: str) -> None:
     thawed = Ask("GET", "/products/1", "200 hit", wait=1)
     assert await visitor.sees(thawed) == thawed.sees
     await visitor.aclose()
+
+
+async def test_workers_that_share_a_file_share_the_log(tmp_path: Path) -> None:
+    here, there = Log(str(tmp_path / "shop")), Log(str(tmp_path / "shop"))
+    here.add("said", text="one")
+    lines = there.follow()
+    assert await anext(lines) == 'id: 1\ndata: {"kind": "said", "text": "one"}\n\n'
+    for _ in range(KEPT):
+        there.query("SELECT 1", 0.5)
+    assert (await anext(lines)).startswith("id: 2\ndata: ")
+    assert len(here.since(0)) == KEPT
 
 
 @pytest.mark.parametrize("module", [main, plain])
