@@ -1,11 +1,12 @@
 """The origins that anything is stored for: what `purge(url="/products/3")` has to go through.
 
 The key of a response contains scheme and host, and a path alone has neither. So whoever stores a
-response first enters its origin in a list that the fleet shares; an origin that is not in it gets
-nothing stored. The list is bounded, and an origin leaves it when the last of its responses has
-ended, so that made-up Host headers cannot fill the server. They can keep out a real one that is not
-listed just then, for as long as what they have had stored lives: where clients may send any Host,
-`TrustedHostMiddleware` outside the cache is what prevents it.
+response first enters its origin in a list that the fleet shares. The list is bounded, since clients
+can make up hosts, and an origin leaves it when the last of its responses has ended.
+
+Made-up hosts may so keep out a real one. What is stored for an origin that is not listed therefore
+has a tag of its own (`UNLISTED_TAG`), and every purge of a path purges all that has it. Where
+clients may send any Host, `TrustedHostMiddleware` outside the cache spares that.
 
 Every process remembers what it has entered, and does so again after some minutes.
 """
@@ -36,7 +37,8 @@ class Hosts:
     async def admit(self, request: RequestHead, lives: float) -> bool:
         """Enter the origin of a request, before its response is stored for `lives` seconds.
 
-        False when the list is full: then it must not be stored. No trip when it is entered already.
+        False when the list is full: then it is stored as unlisted. No trip when it is entered
+        already.
         """
         origin = origin_of(request.scheme, request.host)
         until = self._store.now() // 1000 + int(lives * 1000)
@@ -47,8 +49,8 @@ class Hosts:
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning(
-                    "responses are kept for %d hosts, %r is one too many; "
-                    "TrustedHostMiddleware keeps made-up ones out",
+                    "responses are kept for %d hosts, and %r is one more: every purge of a path "
+                    "forgets what is kept for it; TrustedHostMiddleware keeps made-up hosts out",
                     MOST,
                     origin,
                 )

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from cachemw.caching.entry import Entry, Refusal, Signpost, pack
 from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import Journal, noted
@@ -26,6 +28,7 @@ from cachemw.caching.stamps import (
     MARK_LIVES,
     PURGE,
     STAMP_LIVES,
+    UNLISTED_TAG,
     by_bucket,
     mark_key,
     stamp_key,
@@ -50,7 +53,7 @@ class Lease:
     variant: bytes
     born: int
     is_listed: bool = True
-    """Whether purges of a path reach what is made under it (`hosts.py`). If not, it is not kept."""
+    """Whether a purge of its path finds what is made under it (`hosts.py`)."""
 
 
 class Leasing:
@@ -148,8 +151,8 @@ class Keeper:
         """Store an entry, and end the lease. None when it is stored, else why not. One trip, but
         for the first entry of a host (`hosts.py`), and one more where a variant makes room."""
         if not (lease.is_listed and await self._hosts.admit(resource.request, ttl)):
-            await self.give_back(resource, lease, b"", Reason.HOSTS)
-            return Reason.HOSTS
+            tags = (*entry.header.tags, UNLISTED_TAG)
+            entry = replace(entry, header=msgspec.structs.replace(entry.header, tags=tags))
         kept = self._keep(resource, lease, entry, fields, b"%d" % max(1, int(ttl * 1000)))
         ensured = self.ensure(entry.header.tags, lease.born, ttl)
         try:
@@ -204,10 +207,12 @@ class Keeper:
             await together([self._ensure(*group, born, now, span, claim) for group in unmarked])
         return not unmarked
 
-    async def purge_tags(self, tags: Sequence[bytes], *, soft: bool = False) -> None:
+    async def purge_tags(
+        self, tags: Sequence[bytes], *, soft: bool = False, is_noted: bool = True
+    ) -> None:
         """Make every entry with one of these tags invalid, or stale. Two trips, whatever they
-        cover."""
-        notes = noted(self.journal, What.TAGS, tags, soft=soft)
+        cover. Not to be noted when other regions hear of it in other words."""
+        notes = noted(self.journal, What.TAGS, tags, soft=soft) if is_noted else []
         now = b"%d" % await self._store.time()
         purges = (
             self._store.run(

@@ -19,7 +19,7 @@ from cachemw.caching.keys import canonical_query, primary_key
 from cachemw.caching.leases import SOFTEN
 from cachemw.caching.notes import What
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.stamps import bodies_tag
+from cachemw.caching.stamps import UNLISTED_TAG, bodies_tag
 from cachemw.caching.writes import SETTLE
 from cachemw.errors import ConfigurationError
 from cachemw.messages import RequestHead
@@ -94,7 +94,8 @@ async def purge_url(
     """Make what is stored for a URL invalid, or stale, with all variants. How many there were, but
     for what is kept by the bodies of requests, which nobody counts.
 
-    An address without an origin means all that are known, and `own`.
+    An address without an origin means all that are known, and `own`. Of others whatever is kept is
+    purged: nobody can name its keys (`hosts.py`).
     """
     if address.origin is not None:
         origins = [address.origin]
@@ -119,8 +120,13 @@ async def purge_url(
                 resources.append(primary_key(head, policy))
             else:
                 bodies.append(bodies_tag(primary_key(head, policy)))
+    is_noted = address.origin is not None  # else the note of the URL says it all
+    if address.origin is None:
+        bodies.append(UNLISTED_TAG)
     purges: list[Awaitable[object]] = [keeper.purge_resource(key, soft=soft) for key in resources]
-    *found, _ = await asyncio.gather(*purges, keeper.purge_tags(bodies, soft=soft))
+    *found, _ = await asyncio.gather(
+        *purges, keeper.purge_tags(bodies, soft=soft, is_noted=is_noted)
+    )
     return sum(map(bool, found))
 
 

@@ -39,7 +39,6 @@ class Reason(Word):
     TOO_LARGE = "too-large", "the body is larger than the policy stores"
     INCOMPLETE = "incomplete", "the response broke off"
     STREAM = "stream", "the response is a stream of events, or not sent as plain body chunks"
-    HOSTS = "hosts", "responses are kept for as many hosts as are told apart"
     UNCACHEABLE = "uncacheable", "the last response for this key could not be stored"
 
     # A stored response was used, or not, for a special cause.

@@ -27,7 +27,7 @@ from cachemw.caching.keys import resource_key
 from cachemw.caching.larder import Larder
 from cachemw.caching.notes import LIVES, Gap, Note, What, position_key, read_position
 from cachemw.caching.purging import METHODS_WITH_BODY, purge_pattern
-from cachemw.caching.stamps import bodies_tag
+from cachemw.caching.stamps import UNLISTED_TAG, bodies_tag
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import Store
 from cachemw.telemetry.events import Subject
@@ -172,7 +172,7 @@ class Relay:
             for scheme, host in origins
             for method in METHODS_WITH_BODY
         ]
-        tagged = self._keeper.purge_tags(bodies, soft=soft)
+        tagged = self._keeper.purge_tags([*bodies, UNLISTED_TAG], soft=soft)
         await _all([*(self._keeper.purge_resource(key, soft=soft) for key in keys), tagged])
 
 

@@ -55,6 +55,10 @@ class Stamp:
     soft: int
 
 
+UNLISTED_TAG = b"@unlisted"
+"""What is kept for origins that are on no list has it, and every purge of a path purges it."""
+
+
 def route_tag(pattern: str) -> bytes:
     """The tag that all entries of a route pattern have."""
     return tag_bytes(f"@route:{pattern}")

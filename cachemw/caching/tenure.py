@@ -15,6 +15,7 @@ from cachemw.caching.keeper import RENEW_AFTER, Keeper, Lease
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.shelf import Shelf
+from cachemw.caching.stamps import UNLISTED_TAG
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import Store
 
@@ -71,6 +72,8 @@ class Tenure:
             return await self._is_nobody_told()
         if self._lease is None:
             return False
+        if not self._lease.is_listed:
+            tags = (*tags, UNLISTED_TAG)
         try:
             stands, is_current = await asyncio.gather(
                 self._keeper.renew(self.resource, self._lease), self.is_current(tags)

@@ -1,6 +1,7 @@
 """What keys, variants, hosts and purges of URLs once got wrong."""
 
 import logging
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -99,8 +100,54 @@ async def test_hosts_beyond_the_most_are_told_once(caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, "cachemw.cache"):
         for number in range(258):
             response = await cache.get("/", headers={"host": f"h{number}"})
-    assert response.detail == "hosts"
+    assert response.is_stored
     assert ["TrustedHostMiddleware" in told for told in caplog.messages] == [True]
+
+
+async def crowded(**policy: Any) -> Cached:
+    """A cache that made-up hosts have filled the list of."""
+    cache = cached(**policy)
+    cache.origin.answers("x", headers=FRESH)
+    for number in range(256):
+        assert (await cache.get("/", headers={"host": f"h{number}"})).is_stored
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("url", "gone"), [("/", True), ("http://late/", True), ("/other", True), ("http://h1/", False)]
+)
+async def test_made_up_hosts_keep_no_real_one_out(url: str, gone: bool) -> None:
+    """What is kept for a host that is on no list goes with every purge of a path."""
+    cache = await crowded()
+    late = Client(cache.middleware, host="late")
+    assert (await late.get("/")).is_stored
+    for _ in range(2):
+        assert (await late.get("/")).cache == "hit"
+    await purger(cache).purge(url=url)
+    assert (await late.get("/")).cache == ("miss" if gone else "hit")
+    assert (await late.get("/")).cache == "hit"
+
+
+async def test_a_purge_of_a_path_softens_what_is_kept_for_hosts_on_no_list() -> None:
+    cache = await crowded(stale_while_revalidate="1h")
+    late = Client(cache.middleware, host="late")
+    assert (await late.get("/")).is_stored
+    await purger(cache).purge(url="/", soft=True)
+    assert (await late.get("/")).detail == "soft-purged"
+
+
+async def test_what_is_being_made_for_a_host_on_no_list_is_purged_with_paths() -> None:
+    cache, gate = await crowded(), Gate()
+    late = Client(cache.middleware, host="late")
+    cache.origin.answers_once(gate, "old", headers=FRESH)
+    first = late.start("GET", "/")
+    await gate.reached()
+    await purger(cache).purge(url="/")
+    cache.origin.answers("new", headers=FRESH)
+    assert (await late.get("/")).body == b"new"  # and does not join what began before
+    gate.open()
+    assert (await first.response()).body == b"old"
+    assert (await late.get("/")).body == b"new"
 
 
 @pytest.mark.parametrize("url", ["/a", "http://testserver/a"])
