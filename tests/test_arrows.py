@@ -46,7 +46,7 @@ LAYERS = [
         ),
         *("caching/cache", "caching/hosts", "caching/larder", "caching/loads"),
         *("caching/memoized", "caching/purging", "caching/writing", "tokens"),
-        *("caching/journal", "caching/relay"),
+        *("caching/journal", "caching/relay", "caching/endpoint", "caching/remote"),
         *("ratelimit/middleware", "ratelimit/guard", "ratelimit/ledger", "ratelimit/limiter"),
         *("ratelimit/asking", "ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),

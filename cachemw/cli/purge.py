@@ -1,5 +1,6 @@
 """`cachemw purge`: make what is kept invalid."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from cachemw.caching.cache import Cache
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.purging import PolicyOf
 from cachemw.caching.relay import purge_everything
+from cachemw.caching.remote import PurgeClient
 from cachemw.cli.reach import Reached, awaited, json_option, on_a_store, reached
 from cachemw.cli.tell import confirmed, facts, progress
 from cachemw.inspection import Filter, Kind, State, listing, named
@@ -61,6 +63,7 @@ class Orders:
 @click.option("-n", "--dry-run", is_flag=True, help="Say what it would cover; do nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--region", envvar="CACHEMW_REGION", help="This region, whose purges others follow.")
+@click.option("--to", metavar="URL", help="A purge endpoint, in place of a store.")
 @click.option("--fail-empty", is_flag=True, help="End with 3 when a dry run covers nothing.")
 @on_a_store
 @json_option
@@ -77,6 +80,7 @@ async def purge(
     dry_run: bool,
     yes: bool,
     region: str | None,
+    to: str | None,
     fail_empty: bool,
     store: str | None,
     app: str | None,
@@ -95,6 +99,9 @@ async def purge(
         )
     if everything and soft:
         raise click.UsageError("--all is not soft: bump namespaces, or purge routes with --soft")
+    if to is not None:
+        await _order(orders, to, soft=soft, yes=yes, is_plain=not (dry_run or region), told=as_json)
+        return
     async with reached(store, app) as found:
         if dry_run:
             covered = await _covered(found.store, orders, found.policies)
@@ -106,10 +113,37 @@ async def purge(
         if not confirmed(f"Purge {how}{orders.words()} in {found.store}?", yes=yes):
             raise SystemExit(1)
         count = await _purge(found, orders, soft=soft, region=region)
+    _tell(orders, count, soft=soft, as_json=as_json)
+
+
+def _tell(orders: Orders, count: int, *, soft: bool, as_json: bool) -> None:
     said = {"purged": orders.words(), "soft": soft, "found": count}
-    is_counted = bool(urls or keys or patterns)
+    is_counted = bool(orders.urls or orders.keys or orders.patterns)
     told = {"purged": orders.words(), "found by name": f"{count:,}" if is_counted else ""}
     facts(said, told, as_json=as_json)
+
+
+async def _order(
+    orders: Orders, to: str, *, soft: bool, yes: bool, is_plain: bool, told: bool
+) -> None:
+    """Have it done by an app that takes signed orders."""
+    if orders.patterns or orders.everything or not is_plain:
+        raise click.UsageError("--to takes no --pattern, --all, --dry-run or --region")
+    key = os.environ.get("CACHEMW_PURGE_KEY", "")
+    if not key:
+        raise click.UsageError("--to signs with CACHEMW_PURGE_KEY, which is to be 'id:secret'")
+    client = PurgeClient(to, key)
+    if not confirmed(f"Purge {'softly ' if soft else ''}{orders.words()} at {to}?", yes=yes):
+        raise SystemExit(1)
+    count = await client.purge(
+        tags=orders.tags,
+        urls=orders.urls,
+        keys=orders.keys,
+        namespaces=orders.namespaces,
+        routes=orders.routes,
+        soft=soft,
+    )
+    _tell(orders, count, soft=soft, as_json=told)
 
 
 async def _covered(store: Store, orders: Orders, policies: PolicyOf | None) -> int:

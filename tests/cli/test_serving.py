@@ -92,3 +92,28 @@ def test_what_is_asked_wrongly_ends_with_2(arguments: list[str], complaint: str)
     ended = piped(*arguments)
     assert ended.code == 2, ended
     assert complaint in ended.err
+
+
+SECRET = "s" * 32
+
+
+def test_an_order_is_sent_to_an_app(run: Run, shop: Shop) -> None:
+    address = run("serve", "tests.cli.purge_app") + "/purge"
+    order = ("purge", "--to", address, "--tag", "users", "--key", "user:1", "-y", "--json")
+    ended = piped(*order, CACHEMW_PURGE_KEY=f"ci:{SECRET}")
+    assert (ended.code, json.loads(ended.out)["found"]) == (0, 1)
+    states = [json.loads(line)["state"] for line in shop.piped("ls", "user:*", "--json").lines]
+    assert states == ["purged"] * 2
+    assert piped(*order).code == 2
+    refused = piped(*order, CACHEMW_PURGE_KEY="ci:" + "x" * 32)
+    assert refused.code == 2
+    assert "401: the signature is not good" in refused.err
+    assert piped(*order, "--pattern", "x", CACHEMW_PURGE_KEY=f"ci:{SECRET}").code == 2
+    missed = piped(*order[:2], address + "/no", *order[3:], CACHEMW_PURGE_KEY=f"ci:{SECRET}")
+    assert "404" in missed.err
+    shop.server.kill()
+    away = piped(*order, CACHEMW_PURGE_KEY=f"ci:{SECRET}")
+    assert away.code == 1
+    assert "503" in away.err
+    nobody = piped(*order[:2], "http://127.0.0.1:1/", *order[3:], CACHEMW_PURGE_KEY=f"ci:{SECRET}")
+    assert nobody.code == 1
