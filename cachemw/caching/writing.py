@@ -4,6 +4,7 @@
 
 From the first step on, what was kept is gone, and what is read meanwhile is not kept. So it does
 not matter where the process dies: holds and bars end by themselves, later than the write could.
+Other regions hear of it at the end only, so that an end which could not be noted has failed.
 """
 
 import asyncio
@@ -56,13 +57,23 @@ class Write:
             await self._end(failed=kind is not None)
 
     async def _end(self, *, failed: bool) -> None:
-        try:
-            if self._bar is not None:
-                await self._larder.lift(self._bar)
-            if self.then is not None and not failed:
-                await self.then(self._token)
-            else:
-                await self._larder.forget(self._keys, self._token)
-        except StoreUnavailable as error:
-            # What was made before is invalid for good; what is made from now on, a little later.
-            logger.warning("nothing of what was written is kept for a while: %s", error)
+        steps: list[Callable[[], Awaitable[object]]] = []
+        if (bar := self._bar) is not None:
+            steps.append(lambda: self._larder.lift(bar))
+        if (then := self.then) is not None and not failed:
+            steps.append(lambda: then(self._token))
+        else:
+            steps.append(lambda: self._larder.forget(self._keys, self._token))
+        away: StoreUnavailable | None = None
+        for step in steps:  # each of them, since each is a note for other regions
+            try:
+                await step()
+            except StoreUnavailable as error:
+                away = error
+        if away is None:
+            return
+        # What was made before is invalid for good; what is made from now on, a little later.
+        logger.warning("nothing of what was written is kept for a while: %s", away)
+        if self._larder.keeper.journal is not None and not failed:
+            # But not in the regions that did not hear of it.
+            raise away

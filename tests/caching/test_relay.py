@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -457,6 +457,87 @@ async def test_a_purge_that_could_not_be_noted_has_failed(
         await real.eu.cache.purge(key="user:1")
 
 
+class Fading(MemoryStore):
+    """A store that goes away after `left` more steps, once that is said."""
+
+    left: int | None = None
+
+    def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
+        if self.left is None or self.left > 0:
+            self.left = None if self.left is None else self.left - 1
+            return super().run(script, keys, args)
+        return Gone()
+
+
+class Gone(Awaitable[Reply]):
+    """A step that was lost, whether or not somebody waits for it."""
+
+    def __await__(self) -> Generator[Any, None, Reply]:
+        raise StoreUnavailable("connection", "it went away")
+        yield
+
+
+async def _write_both(cache: Cache, store: Fading, steps: int) -> None:
+    async with cache.writing(keys="user:1", tags=["users"]):
+        store.left = steps
+
+
+async def _write_and_keep(cache: Cache, store: Fading, steps: int) -> None:
+    def write(value: str) -> None:
+        store.left = steps
+
+    await cache.write_through("user:1", "new", write, "1h", purges=["users"])
+
+
+@pytest.mark.parametrize("steps", range(7))
+@pytest.mark.parametrize("write", [_write_both, _write_and_keep])
+async def test_the_end_of_a_write_is_heard_elsewhere_or_it_is_said_that_it_was_not(
+    write: Any, steps: int
+) -> None:
+    store = Fading()
+    pair = Pair(Region("eu", store), Region("us", MemoryStore()))
+    relay = await pair.begin()
+    await pair.us.fill("user:1")
+    await pair.us.fill("list", tags=["users"])
+    try:
+        await write(pair.eu.cache, store, steps)
+        has_failed = False
+    except StoreUnavailable:
+        has_failed = True
+    assert has_failed or steps > 0
+    assert not has_failed or steps < 6
+    store.left = None
+    if has_failed:
+        await pair.eu.cache.purge(key="user:1", tags=["users"])
+    while not (await relay.carry()).is_empty:
+        pass
+    assert not await pair.us.has("user:1")
+    assert not await pair.us.has("list")
+
+
+async def test_a_write_that_failed_by_itself_says_why_although_the_store_is_away() -> None:
+    store = Fading()
+    cache = Region("eu", store).cache
+
+    async def write() -> None:
+        async with cache.writing(keys="user:1"):
+            store.left = 0
+            raise LookupError("no such user")
+
+    with pytest.raises(LookupError):
+        await write()
+
+
+async def test_without_other_regions_a_write_is_done_when_it_is_done() -> None:
+    store = Fading()
+    cache = Cache(store)
+    await cache.set("user:1", "old", "1h")
+    async with cache.writing(keys="user:1", tags=["users"]):
+        store.left = 0
+    store.left = None
+    assert await cache.get("user:1") is None
+
+
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 async def test_what_was_purged_while_the_target_was_away_is_purged_when_it_is_back(
     real: Pair, two_servers: list[Server], how: str
@@ -590,3 +671,77 @@ async def test_a_position_that_was_not_written_is_carried_from_again(pair: Pair)
     assert (await pair.relay().carry()).notes == 1
     assert not await pair.us.has("user:1")
     assert (await pair.relay().carry()).is_empty
+
+
+# --- on a cluster, behind sentinels
+
+
+async def _hears_everything(pair: Pair) -> None:
+    """Each way to purge, soft and hard, pages and values, from one region to the other."""
+    relay = await pair.begin()
+    for way in WAYS.values():
+        await pair.fill("user:1", tags=["users"], namespace="people")
+        await way(pair.eu.cache)
+        while not (await relay.carry()).is_empty:
+            pass
+        assert not await pair.us.has("user:1")
+        await asyncio.sleep(0)
+    site = pair.us.site(tags=["pages"])
+    for number in range(8):  # over all the slots
+        await site.get(f"/{number}")
+    assert (await site.get("/3")).cache == "hit"
+    await pair.eu.cache.purge(url="/3")
+    await relay.carry()
+    assert (await site.get("/3")).cache == "miss"
+    await pair.eu.cache.purge(tags=["pages"])
+    await relay.carry()
+    assert [(await site.get(f"/{number}")).cache for number in range(8)] == ["miss"] * 8
+    await pair.eu.store.delete([JOURNAL])
+    assert (await relay.carry()).gap
+    assert [(await site.get(f"/{number}")).cache for number in range(8)] == ["miss"] * 8
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("cluster")
+@pytest.mark.parametrize("which", ["source", "target"])
+async def test_a_cluster_can_be_followed_and_can_follow(
+    cluster: servers.Cluster, valkey_url: str, opened: Opener, which: str
+) -> None:
+    whole, one = opened(cluster.url), opened(valkey_url)
+    here, there = (whole, one) if which == "source" else (one, whole)
+    await _hears_everything(Pair(Region("eu", here), Region("us", there)))
+
+
+@pytest.mark.sentinel
+@pytest.mark.xdist_group("sentinel")
+@pytest.mark.parametrize("which", ["source", "target"])
+async def test_what_sentinels_watch_can_be_followed_and_can_follow(
+    sentinel: servers.Sentinels, valkey_url: str, opened: Opener, which: str
+) -> None:
+    watched, one = opened(sentinel.url), opened(valkey_url)
+    here, there = (watched, one) if which == "source" else (one, watched)
+    await _hears_everything(Pair(Region("eu", here), Region("us", there)))
+
+
+@pytest.mark.sentinel
+@pytest.mark.xdist_group("sentinel")
+async def test_a_failover_of_the_target_loses_no_purge(
+    sentinel: servers.Sentinels, valkey_url: str, opened: Opener
+) -> None:
+    pair = Pair(Region("eu", opened(valkey_url)), Region("us", opened(sentinel.url)))
+    relay = await pair.begin()
+    await pair.us.fill("user:1", "bystander", tags=["users"])
+    sentinel.primary().kill()
+    await pair.eu.cache.purge(key="user:1")
+
+    async def carried() -> None:
+        while not (await relay.carry()).is_empty:
+            pass
+
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                await carried()
+                break
+            await asyncio.sleep(0.05)
+    assert not await pair.us.has("user:1")
