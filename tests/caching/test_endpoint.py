@@ -81,7 +81,6 @@ BODY = json.dumps(ORDER).encode()
         ({"keys": ["user:1"], "soft": True}, {"user:1"}, 1),
         ({"urls": ["/about", "https://shop.example/about"], "routes": ["/about"]}, set(), 0),
     ],
-    ids=str,
 )
 async def test_a_good_order_is_carried_out(
     shop: Shop, order: dict[str, object], gone: set[str], found: int

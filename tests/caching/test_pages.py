@@ -228,7 +228,6 @@ async def test_a_page_that_was_answered_before_takes_the_short_way(policy: dict[
         {"scope": {"root_path": "/below"}},
         {"target": "/?a=1"},
     ],
-    ids=str,
 )
 async def test_what_could_lead_elsewhere_takes_the_long_way(given: dict[str, Any]) -> None:
     watched = await warm()

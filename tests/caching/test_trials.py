@@ -55,7 +55,6 @@ async def test_the_same_answer_is_no_mismatch() -> None:
         ({"headers": {"date": "now", "x-request-id": "7"}}, set()),
         ({"body": ValueError("oops")}, {"status", "body"}),
     ],
-    ids=repr,
 )
 async def test_what_differs_is_named(answer: dict[str, Any], differences: set[str]) -> None:
     cache = await stored()
