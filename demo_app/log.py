@@ -24,6 +24,7 @@ class Log:
     """The lines of this process; with a file, of all processes that write to it."""
 
     def __init__(self, path: str | None = None) -> None:
+        self.is_closed = False  # who follows it then is at its end
         self._database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5)
         self._database.execute("PRAGMA journal_mode=WAL")  # a reader keeps no writer waiting
         self._database.execute("PRAGMA synchronous=OFF")
@@ -47,7 +48,7 @@ class Log:
     async def follow(self) -> AsyncIterator[str]:
         """What is kept, then what comes, as server-sent events; a comment now and then."""
         latest, idle = 0, 0.0
-        while True:
+        while not self.is_closed:
             lines = self.since(latest)
             for latest, said in lines:
                 yield f"id: {latest}\ndata: {said}\n\n"

@@ -1,6 +1,7 @@
 """The tour cannot rot: what its buttons send is sent here, and answered as they say."""
 
 import re
+import urllib.request
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ from demo_app import main, plain
 from demo_app.excerpt import excerpt
 from demo_app.log import KEPT, Log, outcome
 from demo_app.tour import MORE, STEPS, Ask, Button
+from tests.demo.conftest import demo
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +117,14 @@ async def test_a_frozen_server_is_thawed_again(address: str) -> None:
     thawed = Ask("GET", "/products/1", "200 hit", wait=1)
     assert await visitor.sees(thawed) == thawed.sees
     await visitor.aclose()
+
+
+def test_it_ends_without_a_word_although_a_page_is_open(capfd: pytest.CaptureFixture[str]) -> None:
+    with demo() as address:
+        page = urllib.request.urlopen(f"{address}/backstage/log", timeout=30)
+        assert page.status == 200
+    page.close()
+    assert capfd.readouterr().err == ""
 
 
 async def test_workers_that_share_a_file_share_the_log(tmp_path: Path) -> None:
