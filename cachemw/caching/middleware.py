@@ -52,6 +52,10 @@ from cachemw.telemetry.events import Exchange, shortened
 
 logger = logging.getLogger("cachemw.cache")
 
+_LAST_WORDS = frozenset(
+    {"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"}
+)
+
 DRAIN = 5.0  # seconds that refreshes have to end when the app shuts down
 
 
@@ -213,9 +217,19 @@ class CacheMiddleware:
                 await self._drain()
             return message
 
+        async def close() -> None:
+            nonlocal has_begun
+            if has_begun:
+                has_begun = False
+                await self._drain()
+                await self._publisher.aclose()
+                await self.store.aclose()
+
         async def answering(message: Message) -> None:
             nonlocal has_answered
             has_answered = True
+            if message["type"] in _LAST_WORDS:
+                await close()  # before the server hears it: then it ends, and us with it
             await send(message)
 
         try:
@@ -233,10 +247,7 @@ class CacheMiddleware:
             raise
         finally:
             # An app that knows nothing of a lifespan leaves before its first request.
-            if has_begun:
-                await self._drain()
-                await self._publisher.aclose()
-                await self.store.aclose()
+            await close()
 
     async def _drain(self) -> None:
         """Let what is under way come to its end."""

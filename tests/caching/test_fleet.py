@@ -139,3 +139,40 @@ async def test_the_essentials_on_one_server(redis_url: str) -> None:
 @pytest.mark.xdist_group("cluster")
 async def test_the_essentials_in_a_cluster(cluster: Cluster) -> None:
     await essentials(cluster.url)
+
+
+async def test_a_worker_that_is_told_to_end_ends_its_refreshes_and_lets_go_of_the_store(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    notes, (port,) = tmp_path / "notes", free_ports(1)
+    environment = {**os.environ, "DRAIN_STORE": valkey_url, "DRAIN_NOTES": str(notes)}
+    command = (sys.executable, "-m", "uvicorn", "tests.caching.draining_app:app", "--port")
+    process = await asyncio.create_subprocess_exec(
+        *command, str(port), "--log-level", "warning", env=environment
+    )
+
+    def said() -> list[str]:
+        return notes.read_text().splitlines() if notes.exists() else []
+
+    try:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            while True:
+                try:
+                    first = await client.get("/")
+                    break
+                except httpx2.TransportError:
+                    await asyncio.sleep(0.05)  # it is still starting
+            while "refresh began" not in said():
+                assert (await client.get("/")).text == "run 1"  # until its time is over
+        assert first.text == "run 1"
+        process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(process.wait(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert code in (0, -signal.SIGTERM)  # uvicorn raises the signal again when it is done
+    lines = said()
+    assert lines.index("refresh ended") < lines.index("app ends") < lines.index("store closed")
+    (left,) = (line for line in lines if line.startswith("left:"))
+    assert "cachemw" not in left and "Lane" not in left and "Fill" not in left
