@@ -49,6 +49,14 @@ class WrongType(Exception):
     """The key holds the other kind of value."""
 
 
+def text_at(keyspace: Keyspace, key: bytes) -> bytes:
+    """The string under a key; empty when there is none, or something else."""
+    try:
+        return keyspace.get(key) or b""
+    except WrongType:
+        return b""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """One atomic step. All keys of a run must share one hash tag, so that a cluster accepts it."""

@@ -13,7 +13,7 @@ The scripts' Lua says why each is atomic; here are their twins.
 
 from collections.abc import Sequence
 
-from cachemw.scripts import Keyspace, Reply, Script, WrongType
+from cachemw.scripts import Keyspace, Reply, Script, WrongType, text_at
 
 _KIND = 9  # where in a sealed record its kind stands; keep.lua draws all of it
 
@@ -72,13 +72,6 @@ def _give_back(keyspace: Keyspace, leases: bytes, variant: bytes, token: bytes) 
     return True
 
 
-def _text(keyspace: Keyspace, key: bytes) -> bytes:
-    try:
-        return keyspace.get(key) or b""
-    except WrongType:
-        return b""
-
-
 def _keep(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     lease, token, lives, new, *more = args
     if not _give_back(keyspace, keys[1], lease, token):
@@ -88,7 +81,7 @@ def _keep(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> R
         return 1
     variant, entry, most = more
     generation, softened = new[11:19], b""
-    old = _text(keyspace, keys[0])
+    old = text_at(keyspace, keys[0])
     if old[_KIND : _KIND + 1] == b"V" and old[19 : len(new)] == new[19:]:
         generation, softened = old[11:19], old[len(new) :]
     else:
@@ -130,7 +123,7 @@ def _release(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -
 
 def _soften(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     keyspace.delete(keys[1])
-    record = _text(keyspace, keys[0])
+    record = text_at(keyspace, keys[0])
     if len(record) < 23:
         return 0
     if record[_KIND : _KIND + 1] == b"E":

@@ -31,7 +31,7 @@ from functools import lru_cache
 from zlib import crc32
 
 from cachemw.caching.tags import tag_bytes
-from cachemw.scripts import SEAL, Keyspace, Reply, Script, WrongType
+from cachemw.scripts import SEAL, Keyspace, Reply, Script, text_at
 
 BUCKETS = 16
 MARK_LIVES = 30 * 86_400_000  # milliseconds
@@ -118,20 +118,13 @@ def standing(born: int, tags: Sequence[bytes], stamps: Mapping[bytes, bytes | No
 # --- the scripts; see the Lua for why each must be atomic
 
 
-def _text(keyspace: Keyspace, key: bytes) -> bytes:
-    try:
-        return keyspace.get(key) or b""
-    except WrongType:
-        return b""
-
-
 def _number(keyspace: Keyspace, key: bytes) -> int | None:
-    value = _text(keyspace, key)
+    value = text_at(keyspace, key)
     return int(value) if re.fullmatch(rb"\d{1,20}", value) else None
 
 
 def _sealed_stamp(keyspace: Keyspace, key: bytes) -> Stamp | None:
-    return read_stamp(_text(keyspace, key)[SEAL:])
+    return read_stamp(text_at(keyspace, key)[SEAL:])
 
 
 def _purge(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
@@ -153,7 +146,7 @@ def _ensure(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) ->
     born, now, mark_lives, stamp_lives, claim, *seals = args
     mark = _number(keyspace, keys[0])
     if mark is None:
-        standing_claim = _text(keyspace, keys[0])
+        standing_claim = text_at(keyspace, keys[0])
         if standing_claim != b"?" + claim:
             if not standing_claim.startswith(b"?"):
                 keyspace.set(keys[0], b"?" + claim, CLAIM_LIVES)

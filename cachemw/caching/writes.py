@@ -12,18 +12,11 @@ The scripts' Lua says why each is atomic; here are their twins.
 from collections.abc import Sequence
 
 from cachemw.caching.stamps import Stamp, read_stamp
-from cachemw.scripts import SEAL, Keyspace, Reply, Script, WrongType
+from cachemw.scripts import SEAL, Keyspace, Reply, Script, WrongType, text_at
 
 _LEASE, _WRITER, _NOBODY = b"-", b"w:", b"!"
 _FRESH_UNTIL = slice(SEAL + 3, SEAL + 11)
 _SPARE = slice(SEAL + 11, SEAL + 19)
-
-
-def _text(keyspace: Keyspace, key: bytes) -> bytes:
-    try:
-        return keyspace.get(key) or b""
-    except WrongType:
-        return b""
 
 
 def _held(keyspace: Keyspace, holders: bytes) -> dict[bytes, bytes]:
@@ -73,7 +66,7 @@ def _settle(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) ->
 
 def _retime(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     fresh_until, lives = args
-    entry = _text(keyspace, keys[0])
+    entry = text_at(keyspace, keys[0])
     if len(entry) < _SPARE.stop or entry[SEAL : SEAL + 2] != b"\1E":
         return 0
     spare = int.from_bytes(entry[_SPARE], "big")
@@ -85,7 +78,7 @@ def _retime(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) ->
 
 
 def _withdraw(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
-    entry = _text(keyspace, keys[0])
+    entry = text_at(keyspace, keys[0])
     keyspace.delete(keys[0])
     keyspace.delete(keys[1])
     return entry or None
@@ -94,12 +87,12 @@ def _withdraw(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) 
 def _bar(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     now, bar = int(args[0]), int(args[1])
     mark_lives, stamp_lives = int(args[2]), int(args[3])
-    mark = _text(keyspace, keys[0])
+    mark = text_at(keyspace, keys[0])
     latest = max(int(mark) if mark.isdigit() else 0, now)
     keyspace.set(keys[0], b"%d" % latest, mark_lives)
     before: list[Reply] = []
     for key, seal, found in zip(keys[1:], args[4::2], args[5::2], strict=True):
-        stamp = read_stamp(_text(keyspace, key)[SEAL:]) or Stamp(0, 0)
+        stamp = read_stamp(text_at(keyspace, key)[SEAL:]) or Stamp(0, 0)
         hard, soft = stamp.hard, max(stamp.soft, now)
         before.append(b"%d" % hard)
         if not found:
