@@ -12,15 +12,28 @@
 Shared means by the tests of one pytest process: under xdist every worker has its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 
+import coverage
 import pytest
 
-from tests import servers
+from tests import decisions, servers
 from tests.servers import ENGINES, VALKEY, Cluster, Sentinels, Server
 
 SharedServer = Callable[[str], Server]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    result = yield
+    if decisions.is_whole(session.config):
+        data = coverage.Coverage()
+        data.load()
+        if told := decisions.uncovered(data):
+            session.testsfailed += 1
+            print("\n\nWhat decides is not tested to its last branch:", *told, sep="\n")
+    return result
 
 
 @pytest.fixture(scope="session")

@@ -133,8 +133,8 @@ def pack(record: Record, compress: Compression | None = None) -> bytes:
         case Signpost(fields, generation, softened):
             since = b"%d" % softened if softened else b""
             return _assembled(_SIGNPOST, 0, generation, _encode(fields), since)
-        case Refusal(reason):
-            return _assembled(_REFUSAL, 0, NO_GENERATION, _encode(reason.value), b"")
+        case _:
+            return _assembled(_REFUSAL, 0, NO_GENERATION, _encode(record.reason.value), b"")
 
 
 def unpack(stored: bytes, *, is_whole: bool = True) -> Record:

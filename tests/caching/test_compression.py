@@ -118,6 +118,12 @@ async def test_without_the_extra_its_entries_are_a_miss(monkeypatch: pytest.Monk
     assert (await unable.get("/")).cache == "hit"
 
 
+def test_what_is_not_installed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("backports.zstd", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert compression._load() is None
+
+
 def test_the_package_is_imported_without_it() -> None:
     code = (
         "import sys\n"

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from cachemw.caching import entry
 from cachemw.caching.compression import Compression
-from cachemw.caching.entry import Entry, EntryHeader, Record, Refusal, Signpost, pack, unpack
+from cachemw.caching.entry import (
+    Entry,
+    EntryHeader,
+    Record,
+    Refusal,
+    Signpost,
+    pack,
+    unpack,
+    unpack_beginning,
+)
 from cachemw.caching.reasons import Reason
 from cachemw.errors import UnreadableEntry
 
@@ -48,6 +57,15 @@ RECORDS: dict[str, tuple[Record, Compression | None]] = {
 def test_what_version_1_has_written_stays_readable(name: str) -> None:
     record, _ = RECORDS[name]
     assert unpack((GOLDEN / f"{name}.bin").read_bytes()) == record
+
+
+def test_the_beginning_of_an_entry_tells_of_it_without_its_body() -> None:
+    packed = pack(Entry(HEADER, b"hello " * 1000, True), "zlib")
+    looked_at = unpack_beginning(packed[:-5])
+    assert isinstance(looked_at, Entry)
+    assert looked_at.header == HEADER and looked_at.is_soft
+    with pytest.raises(UnreadableEntry):
+        unpack_beginning(packed[:40])
 
 
 def test_an_entry_of_before_they_were_named_stays_readable() -> None:

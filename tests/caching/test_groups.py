@@ -4,9 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.caching.groups import groups_of, groups_to_invalidate
+from cachemw.caching.groups import group_tag, groups_of, groups_to_invalidate
 from cachemw.caching.invalidation import SAFE_METHODS
 from cachemw.messages import RequestHead, ResponseHead
+
+
+def test_a_group_belongs_to_the_origin_that_was_asked() -> None:
+    asked = [
+        RequestHead("GET", scheme, host, b"/")
+        for scheme, host in (("http", b"a"), ("https", b"a"), ("http", b"b"), ("http", b"a b"))
+    ]
+    assert len({group_tag(request, "g") for request in asked}) == 4
+    assert group_tag(asked[0], "b g") != group_tag(asked[3], "g")
+    assert group_tag(asked[0], "g") == group_tag(RequestHead("PUT", "http", b"A", b"/x"), "g")
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ def test_a_policy_is_a_value() -> None:
         policy.ttl = 3
 
 
+def test_ways_to_compress() -> None:
+    ways = (None, False, True, "zlib", "zstd")
+    compressed = [CachePolicy(compress=way).compress for way in ways]  # type: ignore[arg-type]
+    assert compressed == [None, None, "zlib", "zlib", "zstd"]
+
+
 def test_methods() -> None:
     assert CachePolicy(methods="get").methods == {"GET", "HEAD"}
     assert CachePolicy(methods=["QUERY", "post"]).methods == {"QUERY", "POST"}
@@ -148,6 +154,8 @@ def test_a_refresh_ahead_begins_at_a_share_or_so_long_before(written: Any, age: 
         ({"ttl_by_status": {404: 1, "404": 2}}, "404 is named twice"),
         ({"ttl_by_status": {404: "x"}}, "ttl_by_status: 'x' is not a duration"),
         ({"ttl_by_status": 404}, "ttl_by_status: 404 must map statuses to durations"),
+        ({"compress": "brotli"}, "compress: 'brotli' is no compression: choose 'zlib' or 'zstd'"),
+        ({"serve": False}, "serve=False compares what would be served"),
         ({"methods": ["GET", "PUT"]}, "methods: PUT is not cacheable: choose among"),
         ({"vary_by": 3}, "vary_by: 3 is nothing to vary by: name a header"),
         ({"vary_by": "a b"}, "'a b' is no header name"),

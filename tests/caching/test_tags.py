@@ -4,8 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemw.caching.tags import TagInputs, Tags, TagTemplate, tag_bytes
+from cachemw.caching.tags import TagInputs, Tags, TagTemplate, tag_bytes, tag_text
 from cachemw.errors import ConfigurationError
+
+
+def test_a_stored_tag_is_told_as_it_was_said() -> None:
+    assert tag_text(tag_bytes("café {x} \udc80")) == "café {x} \udc80"
 
 
 def render(text: str, inputs: TagInputs) -> bytes:
