@@ -56,5 +56,6 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     except StoreUnavailable as error:
         note(f"store {error.reason}")
     own = asyncio.current_task()
-    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks() if task is not own]
+    others = [task.get_coro() for task in asyncio.all_tasks() if task is not own]
+    names = [getattr(coroutine, "__qualname__", "") for coroutine in others]
     note("left: " + " ".join(sorted(name for name in names if "uvicorn" not in name)))
