@@ -54,7 +54,7 @@ LAYERS = [
         *("telemetry/bulletin", "telemetry/timing"),
     ),
     # bytes to and from the store; scopes and messages
-    ("stores/*", "asgi"),
+    ("stores/*", "asgi", "ahead"),
     # decisions: nothing waits, and `now` is an argument
     ("routes", "caching/*", "sessions/*", "ratelimit/*", "telemetry/*"),
     # values

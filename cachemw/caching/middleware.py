@@ -16,6 +16,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachemw.ahead import Question, asker_of, leave, let_go, taken
 from cachemw.asgi import (
     address_of,
     fields_of,
@@ -81,6 +82,7 @@ class CacheMiddleware:
     ) -> None:
         attend(app)
         self.app = app
+        self._ask_within = asker_of(app)
         self.store = store = with_near(store, near_cache)
         table: Mapping[str, CachePolicy] = routes or {}
         self.policies = RouteTable(Routes[CachePolicy].of(table, default), policy_on)
@@ -99,7 +101,8 @@ class CacheMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        page, fields = self._page(scope)
+        asked = taken(scope, self)
+        page, fields = self._page(scope) if asked is None else asked.state
         if page is None:
             await self._route(scope, receive, send, None)
             return
@@ -107,7 +110,10 @@ class CacheMiddleware:
         began, method, engine = perf_counter(), scope["method"], self.engine
         store = engine.shelf.near if page.is_near else engine.shelf.far
         try:
-            values = store.at_hand(page.keys) or await store.get_many(page.keys)
+            if asked is None:
+                values = store.at_hand(page.keys) or await store.get_many(page.keys)
+            else:
+                values = await asked.answer
         except StoreUnavailable as error:
             look = Look(page.keys, error, is_near=page.is_near)
             await self._route(scope, receive, send, look)
@@ -126,6 +132,20 @@ class CacheMiddleware:
             Exchange(now, method, path, route, "hit", "", status, age, seconds, size, page.took)
         )
         await respond(send, status, headers, body)
+
+    def ask_ahead(self, scope: Scope) -> None:
+        """Send the read of a page met before. Where no policy applies, pass the call on."""
+        if scope["type"] != "http":
+            return
+        page, fields = self._page(scope)
+        if page is not None:
+            far = self.engine.shelf.far
+            if not page.is_near or self.engine.shelf.near is far:
+                leave(scope, Question(self, (page, fields), far.get_many(page.keys)))
+            return
+        app, path, host = scope.get("app"), route_path(scope), host_of(scope)
+        if self._ask_within and self.policies.match(app, scope["method"], path, host) is None:
+            self._ask_within(scope)
 
     def _page(self, scope: Scope) -> tuple[Page | None, Mapping[bytes, bytes]]:
         """The page that a request is for if it was answered before, and the request's fields."""
@@ -162,6 +182,7 @@ class CacheMiddleware:
         matched: Matched[CachePolicy],
         look: Look | None,
     ) -> None:
+        let_go(scope)  # what was asked for one client has no place in a request for all
         began, request, policy = perf_counter(), head_of(scope), matched.policy
         wishes = wishes_of(request.headers, policy)
         route = matched.pattern.text

@@ -5,7 +5,7 @@ request once, that a refusal by an inner rule takes back what the outer ones cha
 tentative charges are settled when the answer is known.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from cachemw.ratelimit.limiter import Charge, Counted, Limiter, are_allowed, decision_of
 from cachemw.ratelimit.verdicts import Answered, Decision, Demand, Verdict
@@ -37,8 +37,17 @@ class Ledger:
         """Where the client stands with every limit that concerned this connection."""
         return decision_of(self._counted).standings
 
-    async def charge(self, wishes: Sequence[Demand | Verdict], limiter: Limiter) -> Decision:
-        """Charge what was not charged yet; a refusal takes everything else back."""
+    async def charge(
+        self,
+        wishes: Sequence[Demand | Verdict],
+        limiter: Limiter,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Decision:
+        """Charge what was not charged yet; a refusal takes everything else back.
+
+        `meanwhile` is called while the store is asked, unless the refusals of these rules are not
+        remembered: then each of them would cost what was asked in vain.
+        """
         demands: list[Demand] = []
         counted: list[Counted] = []
         for wish in wishes:
@@ -50,7 +59,7 @@ class Ledger:
                 self.is_tentative = self.is_tentative or wish.owed is not None
                 demands.append(wish)
         if demands and are_allowed(counted):
-            counted += await limiter.charge(demands)
+            counted += await limiter.charge(demands, None if self.is_tentative else meanwhile)
         decision = decision_of(counted)
         if not decision.allowed:
             corrections, self._counted = limiter.give_back(self._counted)

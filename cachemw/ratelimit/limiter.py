@@ -75,8 +75,13 @@ class Limiter:
         self._recall: Recall[tuple[Verdict, ...]] = Recall(REMEMBERED)
         self._local = MemoryStore(max_bytes=16 * 1024 * 1024, clock=clock)
 
-    async def charge(self, demands: Sequence[Demand]) -> list[Counted]:
-        """Count one hit against all `demands`, or against none of them. Never raises an outage."""
+    async def charge(
+        self, demands: Sequence[Demand], meanwhile: Callable[[], None] | None = None
+    ) -> list[Counted]:
+        """Count one hit against all `demands`, or against none of them. Never raises an outage.
+
+        `meanwhile` is called when the store is being asked: what it asks travels along.
+        """
         known = self._known(demands) if self._recall else None
         if known is not None:
             return self._noted(known)
@@ -86,7 +91,10 @@ class Limiter:
             if outage is not None:
                 counted += [await self._without_store(each, outage) for each in chain(*stage)]
                 continue
-            for step, group in [(self._begin(self.store, group), group) for group in stage]:
+            begun = [(self._begin(self.store, group), group) for group in stage]
+            if meanwhile is not None and not counted:
+                meanwhile()
+            for step, group in begun:
                 try:
                     reply = await step
                 except StoreUnavailable as error:

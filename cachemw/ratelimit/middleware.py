@@ -14,6 +14,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachemw.ahead import asker_of, let_go
 from cachemw.clientip import TrustedProxies
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Header, first_of, without
@@ -67,6 +68,7 @@ class RateLimitMiddleware:
         if isinstance(store, Limiter) and workers is not None:
             raise ConfigurationError("workers= belongs to the Limiter: Limiter(store, workers=...)")
         self.app = app
+        self.ask_within = asker_of(app)
         self.limiter = store if isinstance(store, Limiter) else Limiter(store, workers=workers)
         self.routes = Routes[tuple[RateLimit, ...]].of(
             {path: _as_rules(path, it) for path, it in (routes or {}).items()}
@@ -160,8 +162,12 @@ class _Responder:
                 )
         try:
             wishes = await owner.wishes(scope, path)
-            decision = await ledger.charge(wishes, owner.limiter) if wishes else None
+            decision = None
+            if wishes:
+                meanwhile = owner.ask_within and partial(owner.ask_within, scope)
+                decision = await ledger.charge(wishes, owner.limiter, meanwhile)
             if decision is not None and not decision.allowed:
+                let_go(scope)
                 await self._refuse(RateLimited(decision))
             else:
                 await owner.app(scope, self._receive_for_app(), self.send)

@@ -12,6 +12,7 @@ from typing import Unpack
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cachemw.ahead import Question, leave, taken
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Header, Headers
 from cachemw.sessions.errors import ConflictError, SessionUnavailable
@@ -59,13 +60,22 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        visit = scope[VISIT] = Visit(self.sessions, scope)
+        asked = taken(scope, self)
+        visit = scope[VISIT] = Visit(self.sessions, scope) if asked is None else asked.state
         is_lazy = self.sessions.settings.lazy
         scope["session"] = visit.postpone() if is_lazy else await visit.load()
         if scope["type"] == "websocket":
             await Socket(visit, self.sessions, scope, receive, send).serve(self.app)
         else:
             await _Response(visit, self.sessions, scope, send).serve(self.app, receive)
+
+    def ask_ahead(self, scope: Scope) -> None:
+        """Send the load of the session, if one can be named."""
+        if scope["type"] == "http" and not self.sessions.settings.lazy:
+            visit = Visit(self.sessions, scope)
+            answer = visit.begin()
+            if answer is not None:
+                leave(scope, Question(self, visit, answer))
 
 
 class _Response:

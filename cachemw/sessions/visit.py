@@ -64,16 +64,14 @@ class Visit:
             self.session.guard(*self._sessions.settings.guarded)
         return self.session
 
-    def begin(self) -> None:
-        """Ask the store at once, for `load` to wait for, so that the question travels with others.
-
-        Whoever changes their mind lets it be: it counts as activity, and nothing else.
-        """
+    def begin(self) -> Awaitable[Reply] | None:
+        """Ask the store at once, so that the question travels with others; `load` waits for it."""
         match self._sessions.cookie.read(self._headers):
             case Presented(session_id):
                 self._begun = self._sessions.vault.ask(session_id)
             case _:
                 pass
+        return self._begun
 
     def postpone(self) -> Session:
         """Load only when somebody asks for it with `load_session`."""
