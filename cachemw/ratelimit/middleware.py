@@ -167,7 +167,6 @@ class _Responder:
                 meanwhile = owner.ask_within and partial(owner.ask_within, scope)
                 decision = await ledger.charge(wishes, owner.limiter, meanwhile)
             if decision is not None and not decision.allowed:
-                let_go(scope)
                 await self._refuse(RateLimited(decision))
             else:
                 await owner.app(scope, self._receive_for_app(), self.send)
@@ -179,6 +178,7 @@ class _Responder:
             await self._answer_failure(error)
             raise
         finally:
+            let_go(scope)
             if self.is_outermost:
                 await ledger.close()
 
