@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cachemw import CachePolicy, ConfigurationError, MemoryStore, install
 from cachemw.clientip import TrustedProxies
 from cachemw.dashboard import dashboard
-from cachemw.dashboard.gate import forged, not_local, secret_in, token_of
+from cachemw.dashboard.gate import COOKIE, forged, not_local, secret_in, token_of
 from tests.dashboard.visitors import AT, LOCAL, purge, shop, token_in, visitor
 
 
@@ -171,6 +171,12 @@ def test_it_reads_only_unless_allowed() -> None:
         assert "set-cookie" not in page.headers
         form = {"kind": "tag", "what": "x"}
         assert browser.post("/cache/purge", data=form, headers={"origin": AT}).status_code == 403
+        secret = "s" * 43  # of one's own making, with the token that goes with it
+        browser.cookies.set(COOKIE, secret)
+        form["token"] = token_of(secret)
+        answer = browser.post("/cache/purge", data=form, headers={"origin": AT})
+        assert answer.status_code == 403
+        assert "allow_purge" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -265,22 +271,37 @@ def test_a_policy_for_everything_keeps_no_page_of_it() -> None:
         assert stranger.status_code == 403
 
 
-def test_wrapped_in_something_it_is_not_kept_either_and_says_why_it_does_not_answer() -> None:
-    class Wrapped:
-        def __init__(self, app: ASGIApp) -> None:
-            self.app = app
+class Wrapped:
+    """Hides from the middleware what is mounted."""
 
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            await self.app(scope, receive, send)
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+def test_wrapped_in_something_it_is_not_kept_either() -> None:
+    app = Starlette()
+    app.mount("/cache", Wrapped(dashboard(app, auth=lambda request: "ann")))
+    greedy(app)
+    with visitor(app) as browser:
+        for _ in range(2):
+            seen = browser.get("/cache/purge")
+            assert seen.status_code == 200
+            assert "stored" not in seen.headers["cache-status"]
+            assert "hit" not in seen.headers["cache-status"]
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"])
+def test_where_a_fill_hides_who_asks_nobody_is_local(name: str) -> None:
     app = Starlette()
     app.mount("/cache", Wrapped(dashboard(app)))
     greedy(app)
     with visitor(app) as browser:
-        for _ in range(2):
-            seen = browser.get("/cache/purge", headers={"x-forwarded-for": "203.0.113.9"})
-            assert seen.status_code == 403
-            assert "hit" not in seen.headers["cache-status"]
+        seen = browser.get("/cache/purge", headers={name: "localhost"})
+        assert seen.status_code == 403
+        assert "covers the dashboard" in browser.get("/cache/purge").text
 
 
 def test_it_stands_alone_as_well() -> None:
