@@ -68,6 +68,14 @@ async def mine(request: Request) -> Response:
     return PlainTextResponse(page("mine", request))
 
 
+async def reflect(request: Request) -> Response:
+    """Says everything it sees of a request: whoever can put something here poisons it."""
+    seen = [f"{name}: {value}" for name, value in request.headers.items()]
+    seen += [f"raw path {request.scope['raw_path']!r}", f"url {request.url}"]
+    seen += [f"client {request.client}", f"body {await request.body()!r}"]
+    return PlainTextResponse("\n".join(seen))
+
+
 async def stream(request: Request) -> Response:
     body = page("stream", request)
     step = len(body) // CHUNKS + 1
@@ -210,6 +218,7 @@ def build() -> Starlette:
             Route("/item/{key}", item),
             Route("/mine/{key}", mine),
             Route("/stream/{key}", stream),
+            Route("/reflect/{rest:path}", reflect),
             Route("/timed/{key}", timed),
             Route("/slow/{key}", slow),
             Route("/data/{key}", data),
@@ -236,6 +245,7 @@ def build() -> Starlette:
         cache={
             "/item/{key}": kept,
             "/stream/{key}": kept,
+            "/reflect/{rest:path}": CachePolicy(ttl="10m"),
             "/slow/{key}": kept,
             "/mine/{key}": CachePolicy(ttl="10m", tags=["thing:{key}"], credentials="identity"),
             "/timed/{key}": CachePolicy(

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.faults.soak import Second, Story
 
-WIDTH, LEFT, PANEL, GAP, TOP = 1000, 70, 120, 34, 60
+WIDTH, LEFT, PANEL, GAP, TOP = 1000, 70, 120, 34, 74
 FINE, REFUSED, BROKEN, INK = "#3b7a57", "#d9a441", "#b23a48", "#333"
 
 
 def draw(story: Story, title: str) -> str:
     """The picture of a story."""
-    seconds = story.seconds
+    seconds = [second for second in story.seconds if second.memory]
     end = max([second.at for second in seconds] + [1.0])
 
     def x(at: float) -> float:
