@@ -187,3 +187,10 @@ def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_pa
             assert there.exists(), f"{file} links to {target}"
             if anchor and there in pages:
                 assert f'id="{anchor}"' in pages[there], f"{file} links to {target}"
+
+
+@pytest.mark.parametrize("page", ["security.md", "reliability.md"])
+def test_tests_that_a_page_names_are_there(page: str) -> None:
+    named = re.findall(r"`(tests/[\w/.]+)`", PAGES[page])
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
