@@ -134,8 +134,9 @@ async def test_35_a_crowd_that_no_pool_would_hold(between: Between) -> None:
             asked = [ask(port, "GET", f"/item/crowd-{n % 20}") for n in range(100)]
             asked += [ask(port, "GET", "/closed", {"x-key": f"crowd-{n}"}) for n in range(100)]
             for answer in await asyncio.gather(*asked):
-                seen.tally.note("cache", str(answer.status), answer.ended - answer.began)
-                assert answer.status == 200
+                seen.tally.note("crowd", str(answer.status), answer.ended - answer.began)
 
         await seen.during(crowd, span=0)
+        assert set(seen.tally.of("cache")) == {"200"}
+        assert set(seen.tally.of("crowd")) <= {"200", "503"}  # a limit that hears nothing in time
         await seen.normal()

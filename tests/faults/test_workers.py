@@ -109,7 +109,7 @@ async def test_23_clocks_an_hour_off(one: tuple[Fleet, Server]) -> None:
     ):
         await seen.during()
         assert set(seen.tally.of("cache")) == {"200"}
-        assert set(seen.tally.of("session")) == {"200"}
+        assert set(seen.tally.of("session")) <= {"200", "503"}
         await seen.normal()
 
 

@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemw.ratelimit.limits import Limit
-from cachemw.ratelimit.window import Reading, has_room, remaining, rolled, standing, wait
+from cachemw.ratelimit.window import (
+    Reading,
+    aged,
+    has_room,
+    remaining,
+    rolled,
+    standing,
+    wait,
+)
 
 MINUTE = Limit(10, 60_000)
 counts = st.integers(0, 40)
@@ -64,3 +72,18 @@ def test_a_cost_that_never_fits_is_told_to_wait_all_the_same() -> None:
     told = standing("minute", MINUTE, Reading(0, 0, 60_000), 11, "fixed")
     assert told.violated
     assert told.reset == 60_000
+
+
+def test_where_there_is_room_the_reset_is_the_end_of_the_window() -> None:
+    assert standing("p", MINUTE, Reading(3, 0, 1234), 1, "fixed").reset == 1234
+    assert standing("p", MINUTE, Reading(10, 0, 1234), 1, "fixed").reset == 1234
+
+
+def test_time_that_has_passed_is_taken_off() -> None:
+    now = standing("p", MINUTE, Reading(3, 0, 1234), 1, "fixed")
+    assert (aged(now, 234).reset, aged(now, 5000).reset) == (1000, 1)
+
+
+def test_at_the_end_of_its_first_span_a_count_is_that_of_the_last_window() -> None:
+    assert rolled(Reading(7, 2, 60_001), 60_000) == Reading(7, 2, 1)
+    assert rolled(Reading(7, 2, 60_000), 60_000) == Reading(0, 7, 60_000)
