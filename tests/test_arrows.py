@@ -29,7 +29,7 @@ LAYERS = [
         "schema",
         "warming",
         "inspection/*",
-        "telemetry/metrics",
+        *("telemetry/metrics", "telemetry/tracing"),
     ),
     # await, clock, tasks, randomness
     (

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -72,6 +73,11 @@ class Call:
     began: float
     body: bytes = b""
     resource: Resource = field(init=False)
+    context: Context | None = field(init=False)
+    """Where it was when it came, for who watches: an answer may begin in the midst of the app."""
+
+    def __post_init__(self) -> None:
+        self.context = copy_context() if self.engine.tally.watchers else None
 
     def tell(
         self,
@@ -90,12 +96,14 @@ class Call:
         self.scope[RESULT] = outcome.value
         method, path = self.request.method, shortened(self.scope["path"])
         why, seconds = reason or "", perf_counter() - self.began
-        self.engine.tally.exchanged(
-            Exchange(
-                *(now, method, path, self.route, outcome.value, why, status),
-                *(age, seconds, size, saved, stored, collapsed),
-            )
+        event = Exchange(
+            *(now, method, path, self.route, outcome.value, why, status),
+            *(age, seconds, size, saved, stored, collapsed),
         )
+        if self.context is None:
+            self.engine.tally.exchanged(event)
+        else:
+            self.context.run(self.engine.tally.exchanged, event)
 
     async def bypass(
         self,

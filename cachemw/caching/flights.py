@@ -8,6 +8,7 @@ import contextvars
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from cachemw.caching.fill import Acquire, Fill
@@ -66,51 +67,60 @@ class Flights:
 
     def start_refresh(self, fill: Fill, variant: bytes, acquire: Acquire, route: str) -> None:
         """Begin a fill on nobody's behalf. Its failure is counted and logged, and that is all."""
-        key = (fill.resource.primary, variant)
+        self._tally.refresh_began()
+        span = self._tally.spans("refresh")  # made here, where its cause is
+        context = context_under(fill.resource.policy)
+        refreshing = self._refresh_within(span, fill, variant, acquire, route)
+        task = asyncio.get_running_loop().create_task(refreshing, context=context)
+        self._hold(task, fill, True)
 
+    async def _refresh_within(
+        self,
+        span: AbstractContextManager[object],
+        fill: Fill,
+        variant: bytes,
+        acquire: Acquire,
+        route: str,
+    ) -> None:
+        """Refresh, and tell what became of it."""
+        loop = asyncio.get_running_loop()
+        path = shortened(fill.resource.target.partition(b"?")[0].decode("latin-1"))
+        began, ended = loop.time(), Refreshed.FAILED
+        with span:
+            try:
+                ended = await self._refresh(fill, (fill.resource.primary, variant), acquire)
+            finally:
+                seconds = loop.time() - began
+                event = Refresh(self._now(), route, path, ended.value, seconds)
+                self._tally.refresh_ended(event)
+
+    async def _refresh(self, fill: Fill, key: tuple[bytes, bytes], acquire: Acquire) -> Refreshed:
         async def acquire_or_leave() -> Lease | Instead | Reason:
             acquired = await acquire()
             if isinstance(acquired, Reason):
                 raise RefreshAbandoned(acquired)
             return acquired
 
-        async def refresh() -> Refreshed:
-            try:
-                await fill.run(acquire_or_leave)
-            except RefreshAbandoned as left:
-                self._rest(key, REST_AFTER_LEAVING)
-                is_away = left.args[0] is Reason.STORE_UNAVAILABLE
-                return Refreshed.ABANDONED if is_away else Refreshed.COLLAPSED
-            except Exception:
-                self._rest(key, REST_AFTER_FAILURE)
-                logger.warning("a refresh failed; what is stored stays", exc_info=True)
-                return Refreshed.FAILED
-            if fill.tenure.was_kept:
-                return Refreshed.KEPT
-            if not fill.tenure.has_begun:  # somebody else had just made it
-                return Refreshed.COLLAPSED
+        try:
+            await fill.run(acquire_or_leave)
+        except RefreshAbandoned as left:
+            self._rest(key, REST_AFTER_LEAVING)
+            is_away = left.args[0] is Reason.STORE_UNAVAILABLE
+            return Refreshed.ABANDONED if is_away else Refreshed.COLLAPSED
+        except Exception:
             self._rest(key, REST_AFTER_FAILURE)
-            logger.info("a refresh of %s brought nothing to keep", fill)
-            outcome = fill.outcome.result()
-            is_error = isinstance(outcome, Direct) and outcome.is_error
-            stood_in = isinstance(outcome, Instead) and outcome.is_stale
-            return Refreshed.FAILED if is_error or stood_in else Refreshed.REFUSED
-
-        loop = asyncio.get_running_loop()
-
-        async def told() -> None:
-            began, ended = loop.time(), Refreshed.FAILED
-            try:
-                ended = await refresh()
-            finally:
-                path = shortened(fill.resource.target.partition(b"?")[0].decode("latin-1"))
-                seconds = loop.time() - began
-                event = Refresh(self._now(), route, path, ended.value, seconds)
-                self._tally.refresh_ended(event)
-
-        self._tally.refresh_began()
-        context = context_under(fill.resource.policy)
-        self._hold(loop.create_task(told(), context=context), fill, True)
+            logger.warning("a refresh failed; what is stored stays", exc_info=True)
+            return Refreshed.FAILED
+        if fill.tenure.was_kept:
+            return Refreshed.KEPT
+        if not fill.tenure.has_begun:  # somebody else had just made it
+            return Refreshed.COLLAPSED
+        self._rest(key, REST_AFTER_FAILURE)
+        logger.info("a refresh of %s brought nothing to keep", fill)
+        outcome = fill.outcome.result()
+        is_error = isinstance(outcome, Direct) and outcome.is_error
+        stood_in = isinstance(outcome, Instead) and outcome.is_stale
+        return Refreshed.FAILED if is_error or stood_in else Refreshed.REFUSED
 
     def aside(
         self, run: Callable[[], Coroutine[Any, Any, None]], context: contextvars.Context

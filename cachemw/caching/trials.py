@@ -75,15 +75,18 @@ def verify(call: Call, entry: Entry) -> None:
     async def send(message: Message) -> None:
         sample.take(message)
 
+    span = engine.tally.spans("verify")  # made here, where its cause is
+
     async def ask() -> None:
-        try:
-            async with asyncio.timeout(policy.timeout):
-                await engine.app(made, receive, send)
-        except TimeoutError:
-            return
-        except Exception:  # the app's: where the cache has an answer, it has none
-            sample.status, sample.is_complete = 500, True
-        _tell(call, entry, sample)
+        with span:
+            try:
+                async with asyncio.timeout(policy.timeout):
+                    await engine.app(made, receive, send)
+            except TimeoutError:
+                return
+            except Exception:  # the app's: where the cache has an answer, it has none
+                sample.status, sample.is_complete = 500, True
+            _tell(call, entry, sample)
 
     engine.flights.aside(ask, context_under(policy))
 

@@ -8,18 +8,20 @@ nothing, reads no clock, and does not know what becomes of what it holds (`bulle
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias, TypeVar
 
 from cachemw.telemetry.counters import Counts, PurgeCounts, RelayCounts, RouteCounts
 from cachemw.telemetry.events import Exchange, Outcome, Purge, Refresh, Verification
 
-E = TypeVar("E", Refresh, Purge, Verification)
+E = TypeVar("E", Refresh, Purge)
 
 RECENT = 100
 LOGGED = 50
 
 Event: TypeAlias = Exchange | Refresh | Purge | Verification
 Watcher: TypeAlias = Callable[[Event], object]
+Spanning: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
 _log = logging.getLogger("cachemw.requests")
 _HIT, _MISS = Outcome.HIT.value, Outcome.MISS.value
@@ -33,7 +35,8 @@ class Tally:
     """
 
     __slots__ = (
-        *("began", "counts", "mismatches", "name", "purges", "recent", "refreshes", "watchers"),
+        *("began", "counts", "mismatches", "name", "purges", "recent", "refreshes"),
+        *("spans", "watchers"),
     )
 
     def __init__(self) -> None:
@@ -43,6 +46,8 @@ class Tally:
         self.purges: deque[Purge] = deque(maxlen=LOGGED)
         self.mismatches: deque[Verification] = deque(maxlen=LOGGED)
         self.watchers: tuple[Watcher, ...] = ()
+        self.spans: Spanning = nullcontext[object]
+        """Told the name of something that begins in the background, gives what to do it within."""
         self.name = ""
         """How other workers call this one, and since when; whoever tells them gives it a name."""
         self.began = 0
@@ -110,8 +115,10 @@ class Tally:
             counts.mismatched += 1
             for word in {difference.partition(":")[0] for difference in event.differences}:
                 counts.differences[word] = counts.differences.get(word, 0) + 1
+            self.mismatches.append(event)
             _log.info("%s is not as stored: %s", event.path, ", ".join(event.differences))
-            self._keep(self.mismatches, event)
+        for watch in self.watchers:
+            watch(event)
 
     def limited(self, rule: str, verdict: str) -> None:
         counted = self.counts.limits
