@@ -80,6 +80,8 @@ async def test_who_leaves_is_gone_at_once(stores: list[Store]) -> None:
     fleet = await read_fleet(stores[2])
     assert [each.worker for each in fleet.workers] == [staying.current().worker]
     assert await stores[2].get(BULLETIN + leaving.current().worker.encode()) is None
+    there = await stores[2].run(ATTEND, (WORKERS,), (b"", b"0"))
+    assert there == [staying.current().worker.encode()]
 
 
 @pytest.fixture
