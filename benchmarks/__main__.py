@@ -1,6 +1,7 @@
 """The benchmarks: cachemw next to its peers, to apps written by hand, and to no cache at all.
 
-    python3 run.py bench [hit|near|miss|limits|sessions|together|stampede|memory|costs|purge] ...
+    python3 run.py bench [hit|near|miss|limits|sessions|together|
+                          stampede|memory|costs|purge|scale] ...
 
 Without a name, all of them. `--quick` gives an impression in a few minutes; ratios within a table
 are what to look at, and they settle with `--rounds`. Results go to `--out` as JSON, Markdown and
@@ -24,6 +25,7 @@ from benchmarks.memory import memory
 from benchmarks.peers import ENVIRONMENTS, ROOT
 from benchmarks.report import bars, markdown
 from benchmarks.results import Results
+from benchmarks.scale import scale
 from benchmarks.servers import LOAD_CORE
 from benchmarks.stampede import stampede
 
@@ -35,7 +37,7 @@ LOADS = {
     "sessions": suites.sessions,
     "together": suites.together,
 }
-SUITES = (*LOADS, "stampede", "memory", "costs", "purge")
+SUITES = (*LOADS, "stampede", "memory", "costs", "purge", "scale")
 
 
 def main() -> None:
@@ -74,6 +76,8 @@ def run(name: str, effort: Effort, only: list[str], out: Path, *, quick: bool) -
     results = Results(effort)
     if name in LOADS:
         results.rows = LOADS[name](effort, only)
+    elif name == "scale":
+        results.rows = scale(effort, quick=quick)
     elif name == "stampede":
         results.stampedes = stampede(2 if quick else 5, only)
     elif name == "memory":

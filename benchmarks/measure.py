@@ -115,7 +115,7 @@ def compare(
                 for server in servers:
                     drive(server.port, workloads(server, count), effort.warm_up)
                     level[server.name].rounds.append(
-                        _round(server, workloads(server, count), effort.seconds)
+                        one_round(server, workloads(server, count), effort.seconds)
                     )
             print(file=sys.stderr)
             for row in level.values():
@@ -124,7 +124,8 @@ def compare(
         return rows
 
 
-def _round(server: Server, workload: list[Iterator[Exchange]], seconds: float) -> Round:
+def one_round(server: Server, workload: list[Iterator[Exchange]], seconds: float) -> Round:
+    """One turn of load."""
     runs, before = server.runs(), _info(server)
     cpu, redis_cpu = server.cpu(), server.redis_cpu()
     load = drive(server.port, workload, seconds)
@@ -136,12 +137,12 @@ def _round(server: Server, workload: list[Iterator[Exchange]], seconds: float) -
 
 
 def _info(server: Server) -> tuple[int, int, int, int]:
-    stats = server.redis.info("stats")
+    said = [client.info("stats") for client in (server.redis, *server.others)]
     return (
-        stats["total_commands_processed"],
-        stats["total_reads_processed"],
-        stats["total_net_input_bytes"],
-        stats["total_net_output_bytes"],
+        sum(stats["total_commands_processed"] for stats in said),
+        sum(stats["total_reads_processed"] for stats in said),
+        sum(stats["total_net_input_bytes"] for stats in said),
+        sum(stats["total_net_output_bytes"] for stats in said),
     )
 
 

@@ -10,16 +10,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import redis
 
 from benchmarks.peers import ROOT
 from benchmarks.subjects import Subject
 from cachemw.stores.embedded import bundled_server, find_server
+
+Client: TypeAlias = redis.Redis
 
 if not sys.platform.startswith("linux"):
     sys.exit("the benchmarks need Linux: they bind processes to cores and read /proc")
@@ -40,6 +43,8 @@ class Server:
     redis: "redis.Redis"
     redis_process: subprocess.Popen[bytes]
     runs_file: Path
+    others: tuple[Client, ...] = ()
+    """Clients of more servers that it uses."""
 
     @property
     def name(self) -> str:
@@ -73,11 +78,17 @@ def _children(pid: int) -> list[int]:
 
 @contextmanager
 def serving(
-    subject: Subject, *, workers: int = 1, counting: bool = True
+    subject: Subject,
+    *,
+    workers: int = 1,
+    counting: bool = True,
+    url: str = "",
+    nodes: Sequence[int] = (),
 ) -> Iterator[Server | None]:
     """The subject, started; None, with a line that says why, when it does not start.
 
-    Handlers count their runs if `counting`.
+    Handlers count their runs if `counting`. With a `url` it uses the servers there, whose ports are
+    `nodes`, instead of one of its own.
     """
     python = subject.python()
     if python is None:
@@ -88,7 +99,7 @@ def serving(
         port, runs = free_port(), home / "runs"
         environment = {
             **os.environ,
-            "BENCH_REDIS_URL": f"redis://127.0.0.1:{kept[1]}/0",
+            "BENCH_REDIS_URL": url or f"redis://127.0.0.1:{kept[1]}/0",
             "BENCH_RUNS": str(runs) if counting else "",
             "PYTHONPATH": str(ROOT),
         }
@@ -104,8 +115,10 @@ def serving(
                 yield None
                 return
             client = redis.Redis(port=kept[1])
-            yield Server(subject, port, process, client, kept[0], runs)
-            client.close()
+            others = tuple(redis.Redis(port=node) for node in nodes)
+            yield Server(subject, port, process, client, kept[0], runs, others)
+            for each in (client, *others):
+                each.close()
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):

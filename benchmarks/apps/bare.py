@@ -43,6 +43,11 @@ async def catalogue(request: Request) -> Response:
     return _json(body(int(request.path_params["number"]), SIZES["big"]))
 
 
+async def sized(request: Request) -> Response:
+    ran()
+    return _json(body(int(request.path_params["number"]), int(request.path_params["size"])))
+
+
 async def slow(request: Request) -> Response:
     ran()
     await asyncio.sleep(0.1)
@@ -58,6 +63,7 @@ def routes() -> list[Route]:
         Route("/item/{number}", product),
         Route("/big/{number}", catalogue),
         Route("/slow/{number}", slow),
+        Route("/sized/{size}/{number}", sized),
     ]
 
 

@@ -17,7 +17,12 @@ from cachemw import (
 from cachemw.stores.base import Store
 
 POLICY = CachePolicy(ttl="1h", force=True)
-ROUTES = {"/item/{n}": POLICY, "/big/{n}": POLICY, "/slow/{n}": POLICY}
+ROUTES = {
+    "/item/{n}": POLICY,
+    "/big/{n}": POLICY,
+    "/slow/{n}": POLICY,
+    "/sized/{size}/{n}": POLICY,
+}
 MOST = "1000000000"
 
 

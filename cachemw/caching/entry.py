@@ -178,12 +178,6 @@ def lead_of(stored: bytes) -> bytes:
     return stored[: FIXED + int.from_bytes(stored[11:15], "big")]
 
 
-def body_of(stored: bytes, lead: bytes) -> bytes:
-    """The body behind `lead`; `UnreadableEntry` if it is none."""
-    body, flags = stored[len(lead) :], lead[2]
-    return decompressed(flags, body) if flags else body
-
-
 def _checked(header: EntryHeader) -> EntryHeader:
     """The header, if its numbers are such as can be counted with and sent."""
     spans = (header.initial_age, header.fresh, header.stale_while_revalidate)

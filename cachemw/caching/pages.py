@@ -17,8 +17,9 @@ from collections import OrderedDict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeAlias
 
+from cachemw.caching.compression import decompressed
 from cachemw.caching.credentials import is_credential
-from cachemw.caching.entry import Entry, body_of, is_entry, lead_of
+from cachemw.caching.entry import Entry, is_entry, lead_of
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.replay import WITHOUT_LENGTH, Answer, answer
 from cachemw.caching.rules import Found
@@ -70,7 +71,17 @@ class Page:
     """A page as it was answered from the cache."""
 
     __slots__ = (
-        *("_at", "_has_length", "_header", "_lead", "_others", "_received", "_rest"),
+        *(
+            "_at",
+            "_cut",
+            "_flags",
+            "_has_length",
+            "_header",
+            "_lead",
+            "_others",
+            "_received",
+            "_rest",
+        ),
         *("bystanders", "is_near", "keys", "knows_nobody", "route", "took"),
     )
 
@@ -83,7 +94,8 @@ class Page:
         self._at = 0 if is_first else -1
         self._rest = slice(1, None) if is_first else slice(None, -1)
         self._others = values[self._rest]
-        self._lead = lead_of(values[self._at] or b"")
+        self._lead = lead = lead_of(values[self._at] or b"")
+        self._cut, self._flags = len(lead), lead[2]
         self._header = header = entry.header
         self._received = header.received / 1e6
         self._has_length = (
@@ -109,15 +121,17 @@ class Page:
             or values[self._rest] != self._others
         ):
             return None
-        header = self._header
-        age = header.initial_age + max(0.0, now / 1e6 - self._received)
+        header, passed = self._header, now / 1e6 - self._received
+        age = header.initial_age + (passed if passed > 0 else 0.0)
         left = header.fresh - age
         if left <= 0:
             return None
-        try:
-            body = body_of(stored, self._lead)
-        except UnreadableEntry:
-            return None
+        body = stored[self._cut :]
+        if self._flags:
+            try:
+                body = decompressed(self._flags, body)
+            except UnreadableEntry:
+                return None
         if request is not None:
             return age, answer(request, Entry(header, body), hit(left), now)
         headers = [*header.headers, (b"age", b"%d" % age), (CACHE_STATUS, HIT % left)]
