@@ -55,7 +55,7 @@ def scale(effort: Effort, *, quick: bool) -> list[Row]:
         if subject is subjects.CACHE or number <= MOST_NEAR
     ]
     of_sizes = [
-        Point(f"{size / KIB:g} KiB{told}", partial(_sized, size), subject=subject)
+        Point(f"{size / KIB:.1f} KiB{told}", partial(_sized, size), subject=subject)
         for size in SIZES
         for subject, told in ((subjects.CACHE, ""), (subjects.STARLETTE, ", uncached"))
     ]

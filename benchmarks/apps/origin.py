@@ -39,12 +39,15 @@ def body(number: int, size: int = KIB) -> bytes:
 @lru_cache
 def _template(size: int) -> dict[str, Any]:
     made: dict[str, Any] = {"id": "0000000000", "name": "Teapot", "reviews": [], "note": ""}
-    while len(_packed(made)) < size - 150:
-        turn = len(made["reviews"])
-        review = {"by": f"user{turn:05d}", "stars": turn % 5 + 1, "price": 12.5, "words": "fine"}
-        made["reviews"].append(review)
+    each = len(_packed(_review(0))) + 1  # they are all of one length
+    most = (size - 150 - len(_packed(made))) // each + 1
+    made["reviews"] = [_review(turn) for turn in range(most)]
     made["note"] = "." * (size - len(_packed(made)))
     return made
+
+
+def _review(turn: int) -> dict[str, Any]:
+    return {"by": f"user{turn:05d}", "stars": turn % 5 + 1, "price": 12.5, "words": "fine"}
 
 
 @lru_cache
