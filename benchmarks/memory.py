@@ -10,6 +10,7 @@ from benchmarks.apps.origin import KIB, SIZES, body
 from benchmarks.load import Exchange, drive, request
 from benchmarks.servers import Server, serving
 from benchmarks.subjects import Subject, named
+from cachemw.caching.pages import REMEMBERED
 
 SUBJECTS: tuple[Subject, ...] = (subjects.HAND_REDIS, subjects.CACHE, *subjects.CACHE_PEERS)
 ENTRIES = 1000
@@ -55,8 +56,9 @@ def _in_redis(server: Server, kind: str) -> Footprint:
 
 
 def _in_process(server: Server, entries: int) -> Footprint:
-    _fill(server, "item", range(10_000, 11_000))  # what grows once, grows now
-    _fill(server, "item", range(10_000, 11_000))
+    # What grows once, grows now: the pages that are remembered are bounded, near cache or not.
+    _fill(server, "item", range(100_000, 100_000 + REMEMBERED))
+    _fill(server, "item", range(100_000, 100_000 + REMEMBERED))
     _fill(server, "item", range(entries))
     before = server.memory()
     _fill(server, "item", range(20_000, 20_000 + entries))

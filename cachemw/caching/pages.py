@@ -33,7 +33,7 @@ Values: TypeAlias = Sequence[bytes | None]
 Served: TypeAlias = tuple[float, Answer]
 """An answer, and the age of what it was made of."""
 
-REMEMBERED = 4096  # pages, of two or three kilobytes each
+REMEMBERED = 4096  # pages, of about two kilobytes each
 NAMES = 256  # of fields, for each policy
 _OUTSPOKEN = frozenset(
     {b"cache-control", b"pragma", b"if-match", b"if-unmodified-since", b"upgrade"}
