@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cachemw.caching.cache_control import NOTHING, CacheControl
-from cachemw.caching.entry import Entry, EntryHeader
+from cachemw.caching.entry import Entry, EntryHeader, pack, unpack
 from cachemw.caching.freshness import Lifetime
 from cachemw.caching.judging import (
     Keep,
@@ -436,6 +436,16 @@ def test_what_is_stored_of_what_is_kept() -> None:
     assert not entry_header(
         ours, 203, born=1, received=2, tags=(), took=0, has_own_etag=True
     ).has_own_lifetime
+
+
+def test_whole_spans_take_a_byte_each() -> None:
+    """Nine more for each, and an entry of a kilobyte takes the next step of the allocator."""
+    keep = judged(("cache-control", "max-age=5, stale-if-error=9"))
+    assert isinstance(keep, Keep)
+    header = entry_header(keep, 200, born=1, received=2, tags=(), took=0.5, has_own_etag=False)
+    stored = pack(Entry(header, b""))
+    assert unpack(stored) == Entry(header, b"")
+    assert stored.count(b"\xcb") == 1  # what it took
 
 
 # --- confirm
