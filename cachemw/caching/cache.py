@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datakeys import key_text
 from cachemw.caching.datapolicy import DataPolicy, Keeping, Loading, all_tags
+from cachemw.caching.fieldset import Fields
 from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import noted
 from cachemw.caching.keeper import Keeper
@@ -145,6 +146,10 @@ class Cache:
         now = self.store.now()
         pairs = ((key, one.entry, one) for key, one in zip(keys, found, strict=True))
         return {key: entry for key, entry, one in pairs if entry and _is_fresh(entry, one, now)}
+
+    def fields(self, key: str) -> Fields:
+        """Several values under one key, each with its own end (`fieldset.py`)."""
+        return Fields(self.store, key)
 
     # --- values that are made when they are missing
 

@@ -141,7 +141,10 @@ async def purge_pattern(
     async for batch in _walk(store, pattern):
         entries = [key for key in batch if key.startswith(b"d:")]
         count += len(entries)
+        sets = [] if soft else [key for key in batch if key.startswith(b"df:")]
+        count += len(sets)
         if not dry_run:
+            await store.delete(sets)
             # A value that is being made has holders and, perhaps, no entry yet.
             held = [key for key in batch if key.startswith(b"dl:")]
             pairs = [(b"d:" + key[3:], key) for key in held]

@@ -13,6 +13,7 @@ from rich.text import Text
 from cachemw.cli.reach import awaited, json_option, on_a_store, reached
 from cachemw.cli.tell import Column, facts, note, rows, span, table
 from cachemw.doctor.memory import size_words
+from cachemw.errors import StoreUnavailable
 from cachemw.telemetry.bulletin import Fleet, read_fleet
 from cachemw.telemetry.counters import RouteCounts
 
@@ -46,7 +47,10 @@ async def stats(watch: bool, store: str | None, app: str | None, as_json: bool) 
             with Live(_drawn(fleet, console.width), console=console, screen=True) as live:
                 while True:
                     await asyncio.sleep(EVERY)
-                    live.update(_drawn(await read_fleet(found.store), console.width))
+                    try:
+                        live.update(_drawn(await read_fleet(found.store), console.width))
+                    except StoreUnavailable as error:
+                        live.update(Text(f"waiting: {error}", "yellow"))
         else:
             rows(_rows(fleet), COLUMNS, as_json=False)
             note(_summary(fleet))

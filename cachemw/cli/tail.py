@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cachemw.cli.reach import awaited, json_option, on_a_store, reached
-from cachemw.cli.tell import STYLES, facts, plain
+from cachemw.cli.tell import STYLES, facts, note, plain
+from cachemw.errors import StoreUnavailable
 from cachemw.telemetry.bulletin import Fleet, read_fleet
 from cachemw.telemetry.events import Exchange
 
@@ -39,7 +40,14 @@ async def tail(
     seen: dict[str, int] = {}
     async with reached(store, app) as found:
         while True:
-            for one in _news(await read_fleet(found.store), seen):
+            try:
+                news = _news(await read_fleet(found.store), seen)
+            except StoreUnavailable as error:
+                if once:
+                    raise
+                note(f"waiting: {error}")
+                news = []
+            for one in news:
                 if route in (None, one.route) and outcome in (None, one.outcome):
                     _tell(one, as_json=as_json)
             if once:

@@ -79,6 +79,14 @@ async def test_states_are_what_a_request_would_meet(app: Starlette, store: Store
     assert await names(store, state=State.FRESH) == ["/products/5"]
 
 
+async def test_a_variant_of_a_former_signpost_is_purged(app: Starlette, store: Store) -> None:
+    await visit(app, "/products/3", accept_language="de")
+    await app.state.cachemw.cache.purge(url="/products/3")
+    await visit(app, "/products/3", accept_language="fr")
+    states = sorted(one.state.value for one in (await listing(store)).items)
+    assert states == ["fresh", "purged"]
+
+
 async def test_a_stamp_that_was_evicted_is_named(app: Starlette, store: Store) -> None:
     await visit(app, "/products/3")
     gone = [key async for batch in store.scan(b"t:*product:3") for key in batch]
