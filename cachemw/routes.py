@@ -331,6 +331,8 @@ class RouteTable(Generic[P]):
         self._mark = mark
         self._lists: list[Sequence[BaseRoute]] = []
         self._count = 0
+        self.edition = 0
+        """How often the app's routes have been read."""
         self._hosts: list[BaseRoute] = []
         self._marked: list[tuple[AppRoute, P | None]] = []
         self._tables: dict[tuple[bool, ...], Routes[P | None]] = {}
@@ -356,6 +358,7 @@ class RouteTable(Generic[P]):
 
     def resolve(self, app: object) -> None:
         """Read the app's routes and marks; a mark that is wrong raises here."""
+        self.edition += 1
         marked = [(route, self._mark(route)) for route in app_routes(app)]
         while marked and marked[-1][1] is None:
             marked.pop()

@@ -99,10 +99,9 @@ def _remember(call: Call, found: Found) -> None:
     """Let equal requests take the short way from now on."""
     is_plain = call.asked is NOTHING and call.request.method in ("GET", "HEAD")
     if is_plain and not call.policy.verify:
-        fields = fields_of(call.scope)
-        call.engine.pages.learn(
-            address_of(call.scope, fields), fields, call.policy, call.route, found
-        )
+        scope, fields = call.scope, fields_of(call.scope)
+        address, pages = address_of(scope, fields), call.engine.pages
+        pages.learn(scope["path"], address, fields, call.policy, call.route, found)
 
 
 # --- what is asked for

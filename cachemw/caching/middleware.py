@@ -150,8 +150,11 @@ class CacheMiddleware:
     def _page(self, scope: Scope) -> tuple[Page | None, Mapping[bytes, bytes]]:
         """The page that a request is for if it was answered before, and the request's fields."""
         pages = self.engine.pages
-        if not self.policies.is_current(scope.get("app")):
-            pages.clear()
+        if scope["path"] not in pages.paths:
+            return None, {}
+        if not self.policies.is_current(app := scope.get("app")):
+            self.policies.resolve(app)
+        pages.keep_to(self.policies.edition)
         fields = fields_of(scope)
         page = pages.of(address_of(scope, fields), fields)
         if page is not None and page.knows_nobody:

@@ -146,6 +146,9 @@ class Pages:
     def __init__(self) -> None:
         self._pages: OrderedDict[Address, Page | tuple[bytes, ...]] = OrderedDict()
         self._bystanders: dict[int, Bystanders] = {}
+        self.paths: set[str] = set()
+        """Of all pages, and of some former ones: by theirs, most other requests are told."""
+        self._edition = 0
 
     def of(self, address: Address | None, fields: Fields) -> Page | None:
         """The page that is asked for, if nothing else in the request has a say."""
@@ -160,6 +163,7 @@ class Pages:
 
     def learn(
         self,
+        path: str,
         address: Address | None,
         fields: Fields,
         policy: CachePolicy,
@@ -171,6 +175,9 @@ class Pages:
         if address is None or not _is_simple(policy, found) or not bystanders.are_all(fields):
             return
         page = Page(found, bystanders, route)
+        if len(self.paths) > REMEMBERED:
+            self.clear()
+        self.paths.add(path)
         if found.fields:
             self._keep(address, found.fields)
             address = (address, *map(fields.get, found.fields))
@@ -178,6 +185,13 @@ class Pages:
 
     def clear(self) -> None:
         self._pages.clear()
+        self.paths.clear()
+
+    def keep_to(self, edition: int) -> None:
+        """Forget all pages that were made before this edition of the app's routes."""
+        if edition != self._edition:
+            self._edition = edition
+            self.clear()
 
     def _keep(self, address: Address, page: Page | tuple[bytes, ...]) -> None:
         self._pages[address] = page
