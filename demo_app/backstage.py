@@ -5,7 +5,6 @@ without it, a private one is started, and the page may freeze it (SIGSTOP) for a
 """
 
 import asyncio
-import logging
 import os
 import signal
 import time
@@ -20,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from cachemw import Store, StoreUnavailable
 from cachemw.stores.embedded import EmbeddedServer
 from demo_app.crowd import crowd
-from demo_app.log import Log, LogHandler, Watch
+from demo_app.log import Log, Watch
 from demo_app.page import render
 
 STATIC = Path(__file__).with_name("static")
@@ -61,7 +60,6 @@ class Backstage:
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         app.add_middleware(Watch, log=self.log)
-        logging.getLogger("cachemw").addHandler(LogHandler(self.log))
 
     # --- what is served
 

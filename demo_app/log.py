@@ -10,7 +10,8 @@ import logging
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,12 +26,18 @@ class Log:
 
     def __init__(self, path: str | None = None) -> None:
         self.is_closed = False  # who follows it then is at its end
-        self._database = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=5)
+        self._database = sqlite3.connect(
+            path or ":memory:", isolation_level=None, timeout=5, check_same_thread=False
+        )
         self._database.execute("PRAGMA journal_mode=WAL")  # a reader keeps no writer waiting
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS line (n INTEGER PRIMARY KEY AUTOINCREMENT, said TEXT)"
         )
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._database.close()
 
     def add(self, kind: str, **said: object) -> None:
         line = json.dumps({"kind": kind, **said})
@@ -67,6 +74,10 @@ class Watch:
         self.log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            with hearing(self.log):
+                await self.app(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["path"].startswith(UNSEEN) or scope["path"] == "/":
             await self.app(scope, receive, send)
             return
@@ -94,9 +105,18 @@ class Watch:
             )
 
 
-class LogHandler(logging.Handler):
-    """Puts what the package itself says into the page's log."""
+@contextmanager
+def hearing(log: Log) -> Iterator[None]:
+    """What the package itself says is in the log, too, for as long as the app lives."""
+    logger, handler = logging.getLogger("cachemw"), LogHandler(log)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
+
+class LogHandler(logging.Handler):
     def __init__(self, log: Log) -> None:
         super().__init__(logging.WARNING)
         self.log = log

@@ -88,7 +88,7 @@ class Fill:
     def can_be_joined(self) -> bool:
         """Whether somebody who comes now still gets all of it."""
         intake, flow = self._intake, self._flow
-        is_shared = not intake.turned_direct.is_set() and flow.is_gathering
+        is_shared = not intake.is_direct and flow.is_gathering
         is_over = intake.is_discarding or flow.ended or self.task is None or self.task.done()
         is_ours = self.outcome.get_loop() is asyncio.get_running_loop()
         return is_ours and is_shared and not is_over and not self._has_failed
@@ -109,7 +109,7 @@ class Fill:
     @property
     def _is_with_client(self) -> bool:
         """Whether it is in the hands of the one who asked first, who ends it by leaving."""
-        return self._intake.turned_direct.is_set() and self._intake.send_first is not None
+        return self._intake.is_direct and self._intake.send_first is not None
 
     def _deserted(self) -> None:
         task = self.task
@@ -174,10 +174,12 @@ class Fill:
         await self._app(self.scope, self._receive_for_app, self._intake.take)
 
     async def _receive_for_app(self) -> Message:
-        """The request's body, and then nothing: whether a client leaves concerns only a response
-        that is its own."""
+        """The request's body, and then nothing until all is said: whether a client leaves concerns
+        only a response that is its own."""
         body, self._request_body = self._request_body, None
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": False}
-        await self._intake.turned_direct.wait()
+        await self._intake.may_hear.wait()
+        if self._intake.has_ended:
+            return {"type": "http.disconnect"}
         return await self._receive()

@@ -68,7 +68,11 @@ class Intake:
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.send_first = send
         """None when nobody asked, or has been served otherwise."""
-        self.turned_direct = asyncio.Event()
+        self.may_hear = asyncio.Event()
+        """Set when there is something for the app to hear: of its client, or of the end."""
+        self.has_ended = False
+        self.is_direct = False
+        """Whether the response is left to the one who asked first."""
         self.is_discarding = False
         """Whether the rest of the response is for nobody."""
         self.must_ask_again = False
@@ -96,7 +100,8 @@ class Intake:
     def start_over(self) -> None:
         """Take in another response, which is to be one on its own."""
         self._validating = self._head = None
-        self.is_discarding = self.must_ask_again = False
+        self.is_discarding = self.must_ask_again = self.has_ended = False
+        self.may_hear.clear()
 
     def decide(self, outcome: Outcome) -> None:
         if not self.outcome.done():
@@ -125,6 +130,12 @@ class Intake:
 
     async def take(self, message: Message) -> None:
         """A message of the response. `RuntimeError` where it has none to send."""
+        await self._take(message)
+        if message["type"] in _BODIES and not message.get("more_body", False):
+            self.has_ended = True
+            self.may_hear.set()
+
+    async def _take(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             if self._head is not None:
@@ -221,7 +232,8 @@ class Intake:
         # error says nothing about the next response.
         released = self._tenure.give_back(None if self._head.status >= 500 else reason)
         self.decide(Direct(reason, self._head.status))
-        self.turned_direct.set()
+        self.is_direct = True
+        self.may_hear.set()
         await self._pass_on(self._start)
         await settled(released)
 

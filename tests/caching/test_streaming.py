@@ -4,9 +4,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
 from starlette.types import Message, Scope
 
 from cachemw.caching import flow
+from cachemw.caching.middleware import CacheMiddleware
+from cachemw.caching.policy import CachePolicy
+from cachemw.stores.memory import MemoryStore
+from cachemw.testing.client import Client
 from cachemw.testing.gate import Gate
 from cachemw.testing.origin import START
 from tests.caching.caches import FRESH, cached
@@ -324,3 +329,17 @@ async def test_whoever_comes_too_late_for_a_large_body_gets_one_of_its_own() -> 
     assert (await cache.get("/")).body == b"fourmore"
     gate.open()
     assert (await first.response()).body == b"fourmore"
+
+
+async def test_an_app_that_has_answered_hears_that_nobody_is_there_any_more() -> None:
+    """As from a server; there are frameworks that end their request only then."""
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.request"
+        await PlainTextResponse("whole", headers=FRESH)(scope, receive, send)
+        assert (await receive())["type"] == "http.disconnect"
+
+    client = Client(CacheMiddleware(app, store=MemoryStore(), default=CachePolicy()))
+    async with asyncio.timeout(5):
+        assert (await client.get("/")).body == b"whole"
+        assert (await client.get("/")).cache == "hit"

@@ -2,6 +2,7 @@
 
 import re
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -128,14 +129,17 @@ def test_it_ends_without_a_word_although_a_page_is_open(capfd: pytest.CaptureFix
 
 
 async def test_workers_that_share_a_file_share_the_log(tmp_path: Path) -> None:
-    here, there = Log(str(tmp_path / "shop")), Log(str(tmp_path / "shop"))
-    here.add("said", text="one")
-    lines = there.follow()
-    assert await anext(lines) == 'id: 1\ndata: {"kind": "said", "text": "one"}\n\n'
-    for _ in range(KEPT):
-        there.query("SELECT 1", 0.5)
-    assert (await anext(lines)).startswith("id: 2\ndata: ")
-    assert len(here.since(0)) == KEPT
+    with (
+        closing(Log(str(tmp_path / "shop"))) as here,
+        closing(Log(str(tmp_path / "shop"))) as there,
+    ):
+        here.add("said", text="one")
+        lines = there.follow()
+        assert await anext(lines) == 'id: 1\ndata: {"kind": "said", "text": "one"}\n\n'
+        for _ in range(KEPT):
+            there.query("SELECT 1", 0.5)
+        assert (await anext(lines)).startswith("id: 2\ndata: ")
+        assert len(here.since(0)) == KEPT
 
 
 @pytest.mark.parametrize("module", [main, plain])
