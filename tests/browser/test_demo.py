@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from demo_app.tour import STEPS, Step
 from tests.demo.conftest import VARIANTS, demo
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+PATIENCE = 30_000  # milliseconds; the policy of the page forbids to wait by a function of one's own
 
 
 @asynccontextmanager
@@ -48,7 +50,7 @@ async def press(page: Page, step: Step, number: int) -> list[str]:
     """Press a button of a step; what its results say then, or its verdict."""
     button = page.locator(f"#{step.name} .buttons button").nth(number)
     await button.click()
-    await page.wait_for_function("button => !button.disabled", arg=await button.element_handle())
+    await expect(button).to_be_enabled(timeout=PATIENCE)
     return await page.locator(f"#{step.name} .results .chip").all_inner_texts()
 
 
@@ -84,14 +86,14 @@ async def test_the_log_shows_a_query_for_a_miss_and_none_for_a_hit(
         await press(page, STEPS[0], 0)
         await press(page, STEPS[0], 0)
         words = page.locator(".log .word")
-        await page.wait_for_function("document.querySelectorAll('.log li').length > 3")
+        await expect(words).to_have_count(4, timeout=PATIENCE)
         assert await words.all_inner_texts() == ["hit", "hit", "hit", "hit"]
         assert "hit" in await page.locator(".response dd").first.inner_text()
         lit = await page.locator(".path .nodes .lit text").all_text_contents()
         assert lit == ["you", "limits", "cache", "Redis"]
         await page.locator(".clear").click()
         await press(page, STEPS[6], 0)
-        await page.wait_for_function("document.querySelectorAll('.log li').length === 5")
+        await expect(words).to_have_count(5, timeout=PATIENCE)
         assert await words.all_inner_texts() == ["miss", "query", "miss", "query", "answer"]
 
 
