@@ -29,7 +29,7 @@ class Server:
 @pytest.fixture
 async def server(redis_url: str) -> AsyncIterator[Server]:
     client = redis.asyncio.from_url(redis_url)
-    store = RedisStore(client, prefix="")
+    store = RedisStore(client, prefix="", deadline="2s")  # it is about counts, not about time
     yield Server(store, client)
     await store.aclose()
     await client.aclose()
