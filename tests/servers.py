@@ -121,8 +121,8 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs; one that ended and was not yet waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        pass  # it is gone, or this is not Linux
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it is gone, perhaps between opening and reading, or this is not Linux
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

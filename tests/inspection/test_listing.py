@@ -57,7 +57,7 @@ async def test_responses_and_values_are_listed_by_their_names(app: Starlette, st
     assert (about.status, about.route) == (200, "/about")
     assert 0 <= about.age < 60
     assert 3500 < about.fresh <= 3600
-    assert about.fresh <= about.left <= 3601
+    assert abs(about.left - about.fresh) < 2  # both count down, read one after the other
     assert 2500 < about.size < 3000
 
 
