@@ -51,6 +51,9 @@ def main(arguments):
     if command not in EXTRA_OF:
         sys.exit("run.py: no command {!r}; there are: {}".format(command, ", ".join(EXTRA_OF)))
     os.chdir(str(ROOT))
+    # Containers often tell Python not to keep what it compiles. The commands start it many times
+    # over, and each start would take several times as long.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if command == "bench" and not (ROOT / "benchmarks" / "__main__.py").exists():
         sys.exit("run.py: there are no benchmarks here (no benchmarks/__main__.py)")
     prepare(EXTRA_OF[command])

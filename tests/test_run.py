@@ -102,6 +102,12 @@ def test_the_command_runs_in_the_environment_with_its_arguments(tree: Tree) -> N
     assert tree.run("demo", "--port", "1").stdout.strip() == "['--port', '1']"
 
 
+def test_what_is_compiled_is_kept_even_where_python_is_told_otherwise(tree: Tree) -> None:
+    says = "import sys; print(sys.dont_write_bytecode)"
+    (tree.root / "demo_app" / "__main__.py").write_text(says)
+    assert tree.run("demo", PYTHONDONTWRITEBYTECODE="1").stdout.strip() == "False"
+
+
 def test_what_is_installed_is_not_installed_again(tree: Tree) -> None:
     tree.run("bench")
     tree.run("bench")

@@ -34,20 +34,19 @@ from cachemw.caching.notes import What
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.purging import (
     Address,
+    Named,
     PolicyOf,
     Progress,
     purge_pattern,
     purge_url,
     stored_keys,
 )
-from cachemw.caching.stamps import route_tag
 from cachemw.caching.values import codec_of
 from cachemw.caching.writing import Write
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError, StoreUnavailable, UnreadableEntry
 from cachemw.stores.base import Store, together
 from cachemw.telemetry.counters import DataCounts
-from cachemw.telemetry.events import Subject
 from cachemw.telemetry.timing import purging
 
 T = TypeVar("T")
@@ -352,48 +351,38 @@ class Cache:
         Answers how many were found by URL, key and pattern; tags do not count what they cover.
         `dry_run` and `progress` are for patterns.
         """
-        tags = [tags] if isinstance(tags, str) else list(tags)
-        stamped = (*all_tags(tags, namespace), *((route_tag(route),) if route else ()))
-        if not stamped and url is None and key is None and pattern is None:
+        listed = (tags,) if isinstance(tags, str) else tuple(tags)
+        named = Named(listed, namespace, route, url, key, pattern)
+        if named.is_nothing:
             raise ConfigurationError(
                 "purge() was told nothing to purge: tags, namespace, route, url, key or pattern"
             )
-        if dry_run and (pattern is None or stamped or url is not None or key is not None):
-            raise ConfigurationError("dry_run counts the keys of a pattern, and nothing else")
-        subject, names = _named(tags, namespace, route, url, key, pattern)
-        with purging(self.store, subject, [] if dry_run else names, soft=soft):
-            return await self._purge(stamped, url, key, pattern, soft, dry_run, progress)
-
-    async def _purge(
-        self,
-        stamped: tuple[bytes, ...],
-        url: str | None,
-        key: str | None,
-        pattern: str | None,
-        soft: bool,
-        dry_run: bool,
-        progress: Progress | None,
-    ) -> int:
-        if stamped:
-            await self._keeper.purge_tags(stamped, soft=soft)
-        count = 0
-        if url is not None:
-            address = Address.parse(url)
-            path = unquote(address.path.decode("ascii"))
-            policy = (self._policies and self._policies(path)) or CachePolicy()
-            count += await purge_url(
-                self._keeper, self._hosts, lambda _: policy, address, soft=soft
+        if dry_run and pattern is not None and named.is_one_pattern:
+            return await purge_pattern(
+                self.store, pattern, soft=soft, dry_run=True, progress=progress
             )
-        if key is not None:
-            count += await (self._larder.soften(key) if soft else self._larder.forget([key]))
-        if pattern is not None:
-            if not dry_run:
+        if dry_run:
+            raise ConfigurationError("dry_run counts the keys of a pattern, and nothing else")
+        subject, names = named.told()
+        with purging(self.store, subject, names, soft=soft):
+            if named.stamped:
+                await self._keeper.purge_tags(named.stamped, soft=soft)
+            count = 0 if url is None else await self._purge_url(url, soft=soft)
+            if key is not None:
+                count += await (self._larder.soften(key) if soft else self._larder.forget([key]))
+            if pattern is not None:
                 name = pattern.encode("utf-8", "surrogatepass")
                 await together(noted(self._keeper.journal, What.PATTERN, [name], soft=soft))
-            count += await purge_pattern(
-                self.store, pattern, soft=soft, dry_run=dry_run, progress=progress
-            )
+                count += await purge_pattern(
+                    self.store, pattern, soft=soft, dry_run=False, progress=progress
+                )
         return count
+
+    async def _purge_url(self, url: str, *, soft: bool) -> int:
+        address = Address.parse(url)
+        path = unquote(address.path.decode("ascii"))
+        policy = (self._policies and self._policies(path)) or CachePolicy()
+        return await purge_url(self._keeper, self._hosts, lambda _: policy, address, soft=soft)
 
     async def bump(self, namespace: str) -> None:
         """Invalidate everything in a namespace: one write, whatever it holds."""
@@ -403,27 +392,3 @@ class Cache:
 def _is_fresh(entry: DataEntry, found: Found, now: int) -> bool:
     use = use_of(entry, found.standing, now, refresh_age=None, luck=1.0)
     return use is Use.FRESH
-
-
-def _named(
-    tags: list[str],
-    namespace: str | None,
-    route: str | None,
-    url: str | None,
-    key: str | None,
-    pattern: str | None,
-) -> tuple[Subject, list[str]]:
-    """What a purge is about, for those who watch: what comes first of it, and all the names."""
-    given: dict[Subject, list[str] | list[str | None]] = {
-        Subject.TAGS: tags,
-        Subject.NAMESPACE: [namespace],
-        Subject.ROUTE: [route],
-        Subject.URL: [url],
-        Subject.KEY: [key],
-        Subject.PATTERN: [pattern],
-    }
-    names = {
-        subject: [each for each in found if each is not None] for subject, found in given.items()
-    }
-    subject = next(subject for subject, found in names.items() if found)
-    return subject, [name for found in names.values() for name in found]

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
 from cachemw.caching.datakeys import pattern_key
+from cachemw.caching.datapolicy import all_tags
 from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import noted
 from cachemw.caching.keeper import Keeper
@@ -19,11 +20,12 @@ from cachemw.caching.keys import canonical_query, primary_key
 from cachemw.caching.leases import SOFTEN
 from cachemw.caching.notes import What
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.stamps import UNLISTED_TAG, bodies_tag
+from cachemw.caching.stamps import UNLISTED_TAG, bodies_tag, route_tag
 from cachemw.caching.writes import SETTLE
 from cachemw.errors import ConfigurationError
 from cachemw.messages import RequestHead
 from cachemw.stores.base import Store, together
+from cachemw.telemetry.events import Subject
 
 PolicyOf: TypeAlias = Callable[[str], CachePolicy | None]
 """The policy that a GET of a path has, None when it has none."""
@@ -41,6 +43,46 @@ _NOWHERE = "http", b""
 
 _AS_SENT = "/:@!$&'()*+,;=-._~%"  # what a client leaves as it is in a path; '%' is escaped already
 _AS_SENT_IN_QUERY = _AS_SENT + '?"<>[]`{}|\\^'
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a purge was told to purge."""
+
+    tags: tuple[str, ...]
+    namespace: str | None
+    route: str | None
+    url: str | None
+    key: str | None
+    pattern: str | None
+
+    @property
+    def stamped(self) -> tuple[bytes, ...]:
+        """The tags that all of it that has stamps comes to."""
+        of_route = (route_tag(self.route),) if self.route else ()
+        return (*all_tags(self.tags, self.namespace), *of_route)
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.stamped and (self.url, self.key, self.pattern) == (None, None, None)
+
+    @property
+    def is_one_pattern(self) -> bool:
+        others = (*self.stamped, self.url, self.key)
+        return self.pattern is not None and others == (None, None)
+
+    def told(self) -> tuple[Subject, list[str]]:
+        """What it is about, for those who watch: what comes first of it, and all the names."""
+        given = (
+            *((Subject.TAGS, tag) for tag in self.tags),
+            (Subject.NAMESPACE, self.namespace),
+            (Subject.ROUTE, self.route),
+            (Subject.URL, self.url),
+            (Subject.KEY, self.key),
+            (Subject.PATTERN, self.pattern),
+        )
+        named = [(subject, name) for subject, name in given if name is not None]
+        return named[0][0], [name for _, name in named]
 
 
 @dataclass(frozen=True, slots=True)
