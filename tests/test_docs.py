@@ -85,6 +85,13 @@ def test_sections_of_the_rfcs_name_what_there_is(
     assert all((ROOT / f"tests/conformance/{name}.py").exists() for name in scenarios)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"), re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGES["comparison.md"])
+)
+def test_what_a_comparison_is_shown_by_is_there(path: str, name: str) -> None:
+    assert f"def {name}(" in (ROOT / path).read_text("utf-8")
+
+
 @pytest.mark.parametrize(("where", "code"), list(blocks("python")))
 def test_python_blocks_can_be_read_and_import_what_exists(where: str, code: str) -> None:
     for node in ast.walk(ast.parse(code, where)):

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from starlette.requests import HTTPConnection
 
@@ -39,6 +39,8 @@ class Asking:
     def __init__(self, rule: "RateLimit") -> None:
         self._rule = rule
         self._own_policies = self._policies(rule.limits)
+        self.told_by = _spelled(rule.meaning)
+        """What tells a rule without a name from others in its place, alike in every process."""
         self._is_used_by_route = False
         self._is_plain = (
             isinstance(rule.by, ClientIP | HeaderValue)
@@ -193,13 +195,27 @@ class Asking:
         if self._rule.name is not None:
             name = self._rule.name.encode()
         else:  # "~" begins no name
-            name = b"~" + blake2b(place.encode(), digest_size=8).hexdigest().encode()
+            stand = f"{place}\0{self.told_by}".encode()
+            name = b"~" + blake2b(stand, digest_size=8).hexdigest().encode()
         return Bucket(identity.tag, name, limits, self._rule.algorithm)
 
 
 def is_dependency(value: object) -> bool:
     """Whether this is FastAPI's `Depends(...)`, told without importing FastAPI."""
     return hasattr(value, "dependency") and hasattr(value, "use_cache")
+
+
+def _spelled(part: object) -> str:
+    """A part of a rule's meaning as text. Functions go by their names: an address of this process
+    would make another rule of it in the next one."""
+    if isinstance(part, tuple):
+        return f"({', '.join(map(_spelled, cast(tuple[object, ...], part)))})"
+    if is_dependency(part):
+        return f"Depends({_spelled(getattr(part, 'dependency', None))})"
+    if callable(part):
+        named: Any = part if hasattr(part, "__qualname__") else type(part)
+        return f"{named.__module__}.{named.__qualname__}"
+    return repr(part)
 
 
 def _written(plan: Plan) -> list[LimitLike]:

@@ -11,14 +11,21 @@ from typing import cast
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit.guard import MARK, signature_of
 from cachemw.ratelimit.rule import RateLimit
-from cachemw.routes import app_routes
+from cachemw.routes import AppRoute, Pattern, Routes
 
 
-def rules_on(app: object) -> Iterator[RateLimit]:
-    """Every rule on a route of a Starlette or FastAPI app."""
-    for route in app_routes(app):
-        for carrier in route.carriers:
-            yield from rules_of(carrier)
+def rules_on(route: AppRoute) -> Iterator[RateLimit]:
+    """The rules of a route of a Starlette or FastAPI app, its routers and its app included."""
+    for carrier in route.carriers:
+        yield from rules_of(carrier)
+
+
+def rules_at(place: Pattern, routes: Routes[tuple[RateLimit, ...]]) -> Iterator[RateLimit]:
+    """The middleware's rules that count in the same place as those of a route."""
+    for pattern, rules in routes.entries:
+        methods = pattern.methods or place.methods or frozenset[str]()
+        if pattern.text == place.text and any(map(place.takes, methods)):
+            yield from rules
 
 
 def rules_of(carrier: object) -> Iterator[RateLimit]:
@@ -45,4 +52,16 @@ def demand_distinct_names(rules: Iterable[RateLimit]) -> None:
             raise ConfigurationError(
                 f"{other!r} and {rule!r} share a name, and so their counters, but differ: "
                 "rename one, or use one object in both places"
+            )
+
+
+def demand_distinct_meanings(rules: Iterable[RateLimit]) -> None:
+    """Complain about rules without a name that stand in one place, differ, and look the same."""
+    known: dict[str, RateLimit] = {}
+    for rule in rules:
+        other = rule if rule.name else known.setdefault(rule.asking.told_by, rule)
+        if other.meaning != rule.meaning:
+            raise ConfigurationError(
+                f"two rules {rule!r} in one place differ only in functions of the same name, so "
+                "their counters cannot be told apart: give one of them a name="
             )

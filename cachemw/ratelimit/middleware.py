@@ -24,14 +24,19 @@ from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limi
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
 from cachemw.ratelimit.ledger import LEDGER, RESULT, Ledger
 from cachemw.ratelimit.limiter import Limiter, decision_of
-from cachemw.ratelimit.marks import demand_distinct_names, rules_on
+from cachemw.ratelimit.marks import (
+    demand_distinct_meanings,
+    demand_distinct_names,
+    rules_at,
+    rules_on,
+)
 from cachemw.ratelimit.openapi import document
 from cachemw.ratelimit.options import knows_its_options
 from cachemw.ratelimit.refusal import POLICY_VIOLATION, RateLimited, refuse
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
 from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
-from cachemw.routes import AppRoute, Matched, Routes, RouteTable
+from cachemw.routes import AppRoute, Matched, Routes, RouteTable, app_routes
 from cachemw.stores.base import Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]
@@ -81,6 +86,8 @@ class RateLimitMiddleware:
         self.rules = [rule for _, rules in self.routes.entries for rule in rules]
         self.rules += [*self.default, *(rule for _, rule in self.messages.entries)]
         demand_distinct_names(self.rules)
+        for rules in (self.default, *(rules for _, rules in self.routes.entries)):
+            demand_distinct_meanings(rules)
         for rule in self.rules:
             _demand_self_contained(rule)
             rule.bind(self.limiter)
@@ -128,10 +135,14 @@ class RateLimitMiddleware:
             for rule in self.rules:
                 if isinstance(rule.by, Subject):
                     raise ConfigurationError(f"{rule!r}: {NO_SESSION_YET}")
-        on_routes = list(rules_on(app))
-        demand_distinct_names([*self.rules, *on_routes])
-        for rule in on_routes:
-            rule.bind(self.limiter)
+        names = list(self.rules)
+        for route in app_routes(app):
+            on_route = list(rules_on(route))
+            demand_distinct_meanings([*rules_at(route.pattern, self.routes), *on_route])
+            for rule in on_route:
+                rule.bind(self.limiter)
+            names += on_route
+        demand_distinct_names(names)
         document(app, self.routes, self.default)
 
 

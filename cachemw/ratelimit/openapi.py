@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from cachemw.ratelimit.marks import rules_of
+from cachemw.ratelimit.marks import rules_on
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.routes import AppRoute, Routes, app_routes
 
@@ -47,7 +47,7 @@ def document(app: Any, routes: "Routes[Any]", default: Iterable[RateLimit]) -> N
         schema = generate()
         for route, method, path, operation in operations(app, schema):
             found = routes.match(method, path)
-            rules = [*(found.policy if found else by_default), *_rules_on(route)]
+            rules = [*(found.policy if found else by_default), *rules_on(route)]
             _describe(operation, [rule for rule in rules if not rule.shadow])
         return schema
 
@@ -63,10 +63,6 @@ def refusals(rules: Iterable[RateLimit]) -> dict[str, Schema]:
         retry = {"Retry-After": _HEADERS["Retry-After"]}
         told["503"] = {"description": "Service Unavailable", "headers": retry, "content": content}
     return told
-
-
-def _rules_on(route: AppRoute) -> list[RateLimit]:
-    return [rule for carrier in route.carriers for rule in rules_of(carrier)]
 
 
 def operations(app: Any, schema: Schema) -> Iterator[tuple[AppRoute, str, str, Schema]]:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware, Rules
+from tests.servers import Server
 
 
 class Clock:
@@ -74,4 +75,13 @@ def app_with(
             ),
             *inner,
         ],
+    )
+
+
+def trips(server: Server) -> int:
+    """How many scripts the server was sent: the only way in which the limiter talks to it."""
+    stats = server.info("commandstats")
+    names = ("cmdstat_eval", "cmdstat_evalsha", "cmdstat_fcall")
+    return sum(
+        int(stats[name].split(",")[0].removeprefix("calls=")) for name in names if name in stats
     )

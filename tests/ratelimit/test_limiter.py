@@ -1,7 +1,7 @@
 """The limiter on real servers: trips, faults, outages, and what is told from memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,38 +12,15 @@ from cachemw.ratelimit.middleware import Rules
 from cachemw.ratelimit.recall import Recall
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.scripts import Reply, Script
-from cachemw.stores import open_store
 from cachemw.stores.base import Store
 from cachemw.stores.memory import MemoryStore
 from cachemw.testing.faultproxy import FaultProxy
-from tests.ratelimit.apps import Client, Clock, app_with
+from tests.ratelimit.apps import Client, Clock, app_with, trips
 from tests.servers import Cluster, Server
 
 pytestmark = pytest.mark.anyio
 
 ME = Identity("ip", "203.0.113.9")
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Callable[[str], Store]]:
-    stores: list[Store] = []
-
-    def opener(url: str) -> Store:
-        stores.append(open_store(url))
-        return stores[-1]
-
-    yield opener
-    for store in stores:
-        await store.aclose()
-
-
-def trips(server: Server) -> int:
-    """How many scripts the server was sent: the only way in which the limiter talks to it."""
-    stats = server.info("commandstats")
-    names = ("cmdstat_eval", "cmdstat_evalsha", "cmdstat_fcall")
-    return sum(
-        int(stats[name].split(",")[0].removeprefix("calls=")) for name in names if name in stats
-    )
 
 
 async def test_five_limits_are_one_trip(server: Server, opened: Callable[[str], Store]) -> None:
@@ -141,6 +118,24 @@ async def test_a_block_on_a_shared_bucket_closes_it_when_everybody_together_brea
         assert await client.statuses("/x", 3) == ([200] * 3 if number < 2 else [429] * 3)
     refused = await Client(app, "198.51.100.9").get("/x")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "600")
+
+
+async def test_what_a_worker_takes_the_time_to_be_counts_for_nothing(
+    redis_url: str, opened: Callable[[str], Store]
+) -> None:
+    """A window is its key's time to live. Workers an hour, or a year, apart share it."""
+    rules = []
+    for hours in (0, 1, -9000):
+        clock = Clock()
+        clock.sleep(3600 * hours)
+        limiter = Limiter(opened(redis_url + DEADLINE), clock=clock)
+        rules.append(RateLimit("5/minute", "7/hour", name="api").bind(limiter))
+
+    verdicts = [await rule.hit(ME) for rule in rules * 2]
+
+    assert [verdict.remaining for verdict in verdicts] == [4, 3, 2, 1, 0, 0]
+    assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
+    assert {59_000 < each.standings[0].reset <= 60_000 for each in verdicts} == {True}
 
 
 @pytest.mark.xdist_group("cluster")

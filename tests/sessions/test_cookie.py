@@ -21,6 +21,7 @@ from cachemw.sessions.ids import (
 )
 from cachemw.sessions.options import Settings
 from cachemw.stores.base import hash_tag
+from tests.sessions.world import World
 
 ID = mint(b"\x07" * ENTROPY)
 LINE = b"__Host-id=" + ID
@@ -117,6 +118,18 @@ def test_an_id_and_its_successor_share_a_slot_and_nothing_else(seed: bytes, nonc
     tags = {hash_tag(record_key(first)), hash_tag(record_key(second))}
     assert tags == {hash_tag(index_key(place_of(first)))}
     assert record_key(first) != record_key(second)
+
+
+@pytest.mark.anyio
+async def test_no_two_ids_share_more_than_their_place() -> None:
+    """Of one subject's sessions 44 characters of six bits are each id's own."""
+    world = World()
+    given = [(await world.logged_in(7)).session_id for _ in range(200)]
+    assert len({place_of(each) for each in given}) == 1
+    secrets = [each.removeprefix(place_of(each)) for each in given]
+    assert {len(secret) * 6 for secret in secrets} == {264}
+    for at in range(44):
+        assert len({secret[at] for secret in secrets}) > 32, f"character {at} hardly varies"
 
 
 @pytest.mark.parametrize(

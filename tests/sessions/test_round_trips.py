@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
+from cachemw.sessions.guards import load_session
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores import open_store
 from cachemw.stores.redis import RedisStore
@@ -80,6 +83,24 @@ async def test_the_server_counts_one_trip_or_none(store: RedisStore) -> None:
     assert trips(await cost(anonymous.post("/update", {"x": 1}))) == 1  # create
     assert trips(await cost(anonymous.post("/update", {"user_id": 8}))) == 3  # load, take, create
     assert trips(await cost(browser.post("/logout", {}))) == 2  # load, take
+
+
+async def test_a_lazy_session_costs_nothing_until_somebody_asks(store: RedisStore) -> None:
+    async def ask(request: Request) -> Response:
+        return JSONResponse(dict(await load_session(request)))
+
+    app = session_app(Sessions(store=store, renew=None, lazy=True), ask=ask)
+    eager = Browser(session_app(Sessions(store=store, renew=None)))
+    await eager.post("/update", {"user_id": 7})
+    await eager.get("/view")  # the server has met the script
+    browser = Browser(app, cookie=eager.cookie)
+    meter = Meter(store)
+    await meter.calls()
+
+    assert (await browser.get("/")).status == 200
+    assert await meter.calls() == {}
+    assert (await browser.post("/ask")).json() == {"user_id": 7}
+    assert trips(await meter.calls()) == 1
 
 
 async def test_every_key_has_an_expiry(store: RedisStore) -> None:
