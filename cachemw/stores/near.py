@@ -13,6 +13,7 @@ being read is handed to the reader, who began before the change, and not kept.
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 from cachemw.scripts import Reply, Script
@@ -81,29 +82,34 @@ class NearStore(Store):
     def _read(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         """Ask the store, for all of them: what belongs together is then of one moment."""
         self._being_read.update(keys)
-        reading = self.store.get_many(keys)
-        return self._keep(keys, reading, self._now() + MAX_AGE)
+        reading = asyncio.ensure_future(self.store.get_many(keys))
+        reading.add_done_callback(partial(self._keep, keys, self._now() + MAX_AGE))
+        return reading
 
-    async def _keep(
-        self, keys: Sequence[bytes], reading: Awaitable[list[bytes | None]], until: float
-    ) -> list[bytes | None]:
-        try:
-            values = await reading
-            for key, value in zip(keys, values, strict=True):
+    def _keep(
+        self,
+        keys: Sequence[bytes],
+        until: float,
+        reading: asyncio.Future[list[bytes | None]],
+    ) -> None:
+        """Keep what was read; before whoever waits for it goes on."""
+        if _has_come(reading):
+            for key, value in zip(keys, reading.result(), strict=True):
                 if key not in self._spoiled and key.startswith(WATCHED):
                     self._put(key, value, until)
-            return values
-        finally:
-            for key in keys:
-                self._being_read[key] -= 1
-                if self._being_read[key] <= 0:
-                    del self._being_read[key]
-                    self._spoiled.discard(key)
+        for key in keys:
+            self._being_read[key] -= 1
+            if self._being_read[key] <= 0:
+                del self._being_read[key]
+                self._spoiled.discard(key)
 
     def _put(self, key: bytes, value: bytes | None, until: float) -> None:
         self._drop(key)
+        cost = _cost(key, value)
+        if cost > self._max_bytes:
+            return
         self.keys[key] = (value, until)
-        self.bytes += OVERHEAD + len(key) + len(value or b"")
+        self.bytes += cost
         while self.bytes > self._max_bytes:
             self._drop(next(iter(self.keys)))
 
@@ -128,7 +134,7 @@ class NearStore(Store):
     def _drop(self, key: bytes) -> None:
         item = self.keys.pop(key, None)
         if item is not None:
-            self.bytes -= OVERHEAD + len(key) + len(item[0] or b"")
+            self.bytes -= _cost(key, item[0])
 
     # --- writing: ours is forgotten before and after, so that we see it at once
 
@@ -145,16 +151,13 @@ class NearStore(Store):
         if self._is_elsewhere():
             return doing  # the server's report of it reaches the loop that remembers
         self._forget(keys)
-        if isinstance(doing, asyncio.Future):
-            doing.add_done_callback(lambda _: self._forget(keys))
-            return doing
-        return self._until_changed(keys, doing)
+        changing = asyncio.ensure_future(doing)
+        changing.add_done_callback(partial(self._changed, keys))
+        return changing
 
-    async def _until_changed(self, keys: Sequence[bytes], doing: Awaitable[Any]) -> Any:
-        try:
-            return await doing
-        finally:
-            self._forget(keys)
+    def _changed(self, keys: Sequence[bytes], changing: asyncio.Future[Any]) -> None:
+        _has_come(changing)
+        self._forget(keys)
 
     # --- whether the servers are being heard
 
@@ -244,6 +247,15 @@ def with_near(store: Store, max_bytes: int | str | None) -> Store:
     if max_bytes is None or not isinstance(store, RedisStore):
         return store
     return NearStore(store, max_bytes)
+
+
+def _cost(key: bytes, value: bytes | None) -> int:
+    return OVERHEAD + len(key) + len(value or b"")
+
+
+def _has_come(result: asyncio.Future[Any]) -> bool:
+    """Whether there is one. Asking spares a warning, where nobody waits for it."""
+    return not result.cancelled() and result.exception() is None
 
 
 class _Done:

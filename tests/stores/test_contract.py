@@ -5,10 +5,12 @@ from urllib.parse import quote
 import pytest
 
 from cachemw.stores import MemoryStore, Store, open_store
+from cachemw.stores.near import NearStore
 from cachemw.testing import STORE_CHECKS, check_store
 from cachemw.testing.stores import Check
 from tests.servers import Cluster, Sentinels, Server
 from tests.stores.conftest import Opener
+from tests.stores.test_near import awake
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +46,17 @@ async def test_a_cluster(cluster: Cluster, opened: Opener, check: Check) -> None
 @pytest.mark.xdist_group("sentinel")
 async def test_a_primary_that_sentinels_name(sentinel: Sentinels, opened: Opener) -> None:
     await check_store(opened(sentinel.url))
+
+
+async def test_a_near_cache(
+    redis_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cachemw.stores.near.WATCHED", (b"check:",))
+    near = NearStore(opened(redis_url))
+    await awake(near)
+    await check_store(near)
+    assert near.hits and near.is_awake()
+    await near.aclose()
 
 
 async def test_an_embedded_server() -> None:

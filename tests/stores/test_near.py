@@ -180,6 +180,28 @@ async def test_memory_is_bounded(near: NearStore) -> None:
         await watch.aclose()
 
 
+async def test_what_is_larger_than_all_of_it_pushes_nothing_out(near: NearStore) -> None:
+    small = NearStore(near.store, max_bytes="64KiB")
+    await awake(small)
+    await put(small, b"small")
+    await small.get(KEY)
+    await small.set(b"e:{large}", bytes(64 * 1024), ttl=60_000)
+    assert await small.get(b"e:{large}") == bytes(64 * 1024)
+    assert list(small.keys) == [KEY]
+    for watch in small.watches.values():
+        await watch.aclose()
+
+
+async def test_a_read_that_nobody_waits_for_leaves_nothing_behind(near: NearStore) -> None:
+    near.get_many((KEY,))
+    reports = near.reports
+    await put(near, b"1")
+    await until(lambda: near.reports > reports)
+    for _ in range(2):
+        assert await near.get(KEY) == b"1"
+    assert KEY in near.keys
+
+
 async def test_a_server_without_reports_is_used_without_memory(acl_server: Server) -> None:
     url = acl_server.url.replace("redis://", "redis://web:secret@") + "?prefix=cm:"
     near = NearStore(opened(url.replace("redis://web:secret@:root@", "redis://web:secret@")))
