@@ -18,7 +18,7 @@ that are not exactly this are `UnreadableEntry`: a miss.
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from math import log
+from math import isfinite, log
 
 import msgspec
 
@@ -111,6 +111,9 @@ def unpack(stored: bytes) -> DataEntry | DataRefusal:
         header = _decode(stored[FIXED:end])
     except msgspec.MsgspecError as error:
         raise UnreadableEntry(str(error)) from error
+    spans = (header.fresh, header.stale_while_revalidate, header.stale_if_error, header.took)
+    if not all(map(isfinite, spans)):
+        raise UnreadableEntry("a span that no value has")
     fresh_until = int.from_bytes(stored[3:11], "big")
     return DataEntry(header, stored[end:], fresh_until, bool(stored[2] & SOFT))
 

@@ -101,8 +101,9 @@ class Loads:
         return value
 
     async def drain(self, patience: float) -> None:
-        """Give what is under way time to end, then end it."""
-        tasks = list(self._tasks)
+        """Give what is under way in this event loop time to end, then end it."""
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task.get_loop() is loop]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=patience)
             for task in late:
@@ -229,8 +230,11 @@ class Loads:
                 leasing = larder.lease(key)
                 try:
                     found = (await larder.find([key], policy.tags))[0]
-                finally:
-                    lease = await leasing
+                except BaseException:
+                    if (lease := await leasing) is not None:
+                        await larder.give_back(key, lease[0])
+                    raise
+                lease = await leasing
                 use, value = self._judged(order, found)
                 is_fresh = use in (Use.FRESH, Use.DUE)
                 if is_fresh and found.entry is not None and found.entry != seen:

@@ -4,17 +4,21 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from anyio import wait_all_tasks_blocked
 from pydantic import BaseModel
 
 from cachemw.caching.cache import LONGEST_LIFE, Cache
+from cachemw.caching.data import DataEntry, DataHeader, pack
+from cachemw.caching.datakeys import data_key
 from cachemw.caching.datapolicy import DataPolicy, Loading
 from cachemw.caching.keeper import LEASE_LIVES, Keeper
 from cachemw.caching.larder import REFUSAL_LIVES, Larder
@@ -285,6 +289,58 @@ async def test_a_load_that_nobody_waits_for_is_cancelled(
     source.may_answer.set()
     assert await cache.get_or_set("k", source, "5m") == "v1"
     assert source.calls == 3
+
+
+class Slow(MemoryStore):
+    """Answers reads when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = asyncio.Queue[None]()
+        self.may_answer = asyncio.Event()
+
+    def get_many(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+        return self._late(super().get_many(keys))
+
+    async def _late(self, found: Awaitable[list[bytes | None]]) -> list[bytes | None]:
+        self.reads.put_nowait(None)
+        await self.may_answer.wait()
+        return await found
+
+
+async def test_a_load_that_is_cancelled_before_it_begins_leaves_the_lease_to_the_next(
+    source: Source,
+) -> None:
+    store = Slow()
+    cache = Cache(store)
+    reader = asyncio.create_task(cache.get_or_set("k", source, "5m"))
+    await store.reads.get()
+    store.may_answer.set()
+    store.may_answer.clear()
+    await store.reads.get()  # the second look, behind the lease
+    reader.cancel()
+    await asyncio.wait([reader])
+    store.may_answer.set()
+    await cache.aclose()
+    assert await Cache(store).get_or_set("k", source, "5m", lease_wait=0) == "v1"
+    assert await cache.get("k") == "v1"
+
+
+def test_what_runs_in_another_event_loop_is_not_waited_for(store: MemoryStore) -> None:
+    cache, source = Cache(store), Source()
+
+    async def begin() -> asyncio.Task[Any]:
+        source.may_answer.clear()
+        return asyncio.create_task(cache.get_or_set("k", source, "5m"))
+
+    async def go_on(reading: asyncio.Task[Any]) -> None:
+        source.may_answer.set()
+        assert await reading == "v1"
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        reading = first.run(begin())
+        second.run(cache.aclose(patience=0))
+        first.run(go_on(reading))
 
 
 async def test_a_lease_stands_while_its_load_runs_and_not_much_longer(
@@ -572,9 +628,6 @@ def test_options_that_cannot_be_right_are_refused(options: dict[str, Any]) -> No
 
 
 async def test_garbage_is_a_miss(cache: Cache, store: MemoryStore, source: Source) -> None:
-    from cachemw.caching.data import DataEntry, DataHeader, pack
-    from cachemw.caching.datakeys import data_key
-
     whole = pack(DataEntry(DataHeader(0, 60.0, 0, 0, (), 0.0), b"\x01", store.now() + 10**9))
     await store.set(data_key("k"), whole, ttl=1000)
     assert await cache.get("k") == 1
@@ -586,6 +639,20 @@ async def test_garbage_is_a_miss(cache: Cache, store: MemoryStore, source: Sourc
         await store.set(data_key("k"), changed, ttl=1000)
         await cache.get("k")  # whatever it is, it does not raise
     assert await cache.get_or_set("other", source, "5m") == "v1"
+
+
+@pytest.mark.parametrize("span", [inf, -inf, nan])
+@pytest.mark.parametrize("name", ["fresh", "stale_while_revalidate", "stale_if_error", "took"])
+async def test_a_span_that_no_value_has_is_a_miss(
+    cache: Cache, store: MemoryStore, name: str, span: float
+) -> None:
+    header = DataHeader(0, 60.0, 0.0, 0.0, (), 0.0)
+    whole = pack(DataEntry(header, b"\x01", store.now() + 10**9))
+    wrong = msgspec.msgpack.encode(msgspec.structs.replace(header, **{name: span}))
+    stored = whole[:19] + len(wrong).to_bytes(4, "big") + wrong + b"\x01"
+    await store.set(data_key("k"), stored, ttl=1000)
+    assert await cache.get("k", "nothing") == "nothing"
+    assert not await cache.touch("k", "5m")
 
 
 @pytest.mark.parametrize("option", ["ttl", "type", "key", *Loading.__annotations__])
