@@ -44,6 +44,7 @@ class Cluster:
         self._owners: _Owners = [None] * SLOTS
         self._homeless: list[Command[Any]] = []  # waiting for the first map
         self._reading: asyncio.Task[None] | None = None
+        self._read_at = -MAP_AGE
         self._has_map = False
         self.is_closed = False
 
@@ -88,6 +89,9 @@ class Cluster:
         self.is_closed = True
         if self._reading is not None:
             self._reading.cancel()
+        for node in self._nodes.values():
+            node.close()  # all, before the first wait: a late MOVED must not lead to a new one
+        if self._reading is not None:
             await asyncio.wait([self._reading])
         self._settle_homeless(StoreUnavailable("closed", "the store was closed"))
         for node in self._nodes.values():
@@ -178,8 +182,10 @@ class Cluster:
                 job.fail(failure)
 
     def _read_map_soon(self) -> None:
-        if self._reading is None and not self.is_closed:
-            self._reading = asyncio.get_running_loop().create_task(self._read_map())
+        loop = asyncio.get_running_loop()
+        is_new = loop.time() - self._read_at < MAP_AGE
+        if self._reading is None and not is_new and not self.is_closed:
+            self._reading = loop.create_task(self._read_map())
 
     async def _read_map(self) -> None:
         try:
@@ -189,8 +195,8 @@ class Cluster:
                 self._has_map = True
             self._settle_homeless(StoreUnavailable("connection", "no node of the cluster answers"))
             if self._has_map:
+                self._read_at = asyncio.get_running_loop().time()
                 self._forget_strangers()
-                await asyncio.sleep(MAP_AGE)
         finally:
             self._reading = None
 

@@ -156,19 +156,35 @@ class RedisStore(Store):
     async def survey(self, *command: bytes | str | int) -> dict[str, Any]:
         """What each server says to one command, by its address; `StoreUnavailable` for one that
         refuses it or does not answer."""
-        jobs = [(Raw(b"", *command), node) for node in await self._topology().nodes()]
-        for job, node in jobs:
-            node.submit(job)
-        waiting = [job.future for job, _ in jobs]
-        said = await asyncio.gather(*waiting, return_exceptions=True)
-        return {node.name: answer for (_, node), answer in zip(jobs, said, strict=True)}
+        asked = await self._asked(*command)
+        said = await asyncio.gather(*asked.values(), return_exceptions=True)
+        return dict(zip(asked, said, strict=True))
 
     async def ask(self, *command: bytes | str | int) -> list[Any]:
         """The answers of every server to one command: for looking at them, not for features."""
-        jobs = [(Raw(b"", *command), node) for node in await self._topology().nodes()]
-        for job, node in jobs:
+        return await together((await self._asked(*command)).values())
+
+    async def trips(self) -> dict[str, float]:
+        """How many seconds a trip takes, to each server that answers, by its address."""
+        clock = asyncio.get_running_loop().time
+        asked, began = await self._asked("PING"), clock()
+
+        async def trip(answer: Awaitable[Any]) -> float:
+            await answer
+            return clock() - began
+
+        took = await asyncio.gather(*map(trip, asked.values()), return_exceptions=True)
+        pairs = zip(asked, took, strict=True)
+        return {name: span for name, span in pairs if isinstance(span, float)}
+
+    async def _asked(self, *command: bytes | str | int) -> dict[str, "asyncio.Future[Any]"]:
+        """What each server will answer to one command, by its address."""
+        asked: dict[str, asyncio.Future[Any]] = {}
+        for node in await self._topology().nodes():
+            job = Raw(b"", *command)
+            asked[node.name] = job.future
             node.submit(job)
-        return await together([job.future for job, _ in jobs])
+        return asked
 
     # --- within
 

@@ -112,6 +112,21 @@ async def test_a_cluster_is_examined_master_by_master(cluster: Cluster, opened: 
     assert f"{slot} (to 127.0.0.1:{other.port}" in words(findings, "cluster")
 
 
+@pytest.mark.cluster
+@pytest.mark.xdist_group("cluster")
+async def test_trips_are_told_of_each_server_by_itself(cluster: Cluster, opened: Opener) -> None:
+    store = opened(cluster.url, deadline="500ms")
+    findings = await examine(store)
+    assert ("warning", "latency") not in amiss(findings)
+    frozen = cluster.masters()[0]
+    frozen.stop()
+    findings = await examine(store)
+    frozen.cont()
+    told = {f.server.rpartition(":")[2]: f.severity for f in findings if f.subject == "latency"}
+    assert Severity.WARNING not in told.values()
+    assert set(told) == {str(one.port) for one in cluster.masters() if one is not frozen}
+
+
 @pytest.mark.sentinel
 @pytest.mark.xdist_group("sentinel")
 async def test_behind_sentinels_the_primary_is_examined(
