@@ -83,6 +83,17 @@ async def test_on_a_server_what_has_ended_is_not_there(server: Server, opened: O
         assert server.ask("HEXISTS", "cmw:df:{k}", "long") == 0
 
 
+async def test_thousands_that_have_ended_do_not_stand_in_the_way(
+    redis_url: str, opened: Opener
+) -> None:
+    store = opened(redis_url)
+    ended = [part for n in range(9000) for part in (b"f%d" % n, b"1000 x")]
+    await store.ask("HSET", "cmw:df:{k}", *ended)
+    fields = Cache(store).fields("k")
+    await fields.set("a", 1, "1m")
+    assert await fields.get_all() == {"a": 1}
+
+
 async def test_whatever_else_is_there_is_nobodys_field(redis_url: str, opened: Opener) -> None:
     store = opened(redis_url)
     cache = Cache(store)

@@ -25,11 +25,10 @@ redis.call('PEXPIRE', k, math.max(left, lives))
 -- now.
 local reply = optional('HPEXPIRE', k, lives, 'FIELDS', #names, unpack(names))
 if reply.err then
-  local all, ended = redis.call('HGETALL', k), {}
-  for i = 1, #all, 2 do
+  local all = redis.call('HGETALL', k)
+  for i = 1, #all, 2 do  -- one by one: `unpack` gives up at some thousands
     local till = tonumber(string.match(all[i + 1], '^(%d+) ') or '0')
-    if till <= now then ended[#ended + 1] = all[i] end
+    if till <= now then redis.call('HDEL', k, all[i]) end
   end
-  if #ended > 0 then redis.call('HDEL', k, unpack(ended)) end
 end
 return 1
