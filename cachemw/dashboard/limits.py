@@ -5,7 +5,7 @@ over its keys: when the page is opened, not every two seconds.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from cachemw.dashboard import charts, figures
 from cachemw.dashboard.desk import Content, Desk
@@ -26,7 +26,6 @@ from cachemw.dashboard.overview import clock_time
 from cachemw.errors import StoreUnavailable
 from cachemw.inspection.counters import Counter, busiest, digest_of
 
-MOST = 200
 SHOWN = 50
 PATIENCE = 3.0  # seconds that a walk may take
 _KINDS = {"allowed": "hit", "limited": "bad", "blocked": "bad"}
@@ -108,18 +107,16 @@ def _form(visit: Visit, asked: Mapping[str, str]) -> Html:
 
 
 async def _clients(desk: Desk, asked: Mapping[str, str]) -> Html:
+    client = asked.get("client", "").strip()
+    whose = digest_of(client, asked.get("by", "").strip() or "ip") if client else "*"
     try:
         async with asyncio.timeout(PATIENCE):
-            counters: Sequence[Counter] = await busiest(desk.subject.store, most=MOST)
+            counters = await busiest(desk.subject.store, whose, most=SHOWN)
     except StoreUnavailable as error:
         return notice("bad", f"The store does not answer: {error}")
     except TimeoutError:
         return notice("warn", "There are too many keys to look through: `cachemw limits top` does.")
-    client = asked.get("client", "").strip()
-    if client:
-        digest = digest_of(client, asked.get("by", "").strip() or "ip")
-        counters = [one for one in counters if one.client == digest]
-    rows = [_counter(one) for one in counters[:SHOWN]]
+    rows = [_counter(one) for one in counters]
     heads = ("Client", "Rule", "#Count", "#Within", "#Anew in")
     empty = "Nothing is counted of this client." if client else "Nobody is counted just now."
     return panel("Counts", table("Counts of clients", heads, rows, empty))

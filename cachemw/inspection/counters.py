@@ -36,11 +36,14 @@ class Counter:
         return not self.window
 
 
-async def busiest(store: Store, *, most: int = 20, look_at: int = 50_000) -> list[Counter]:
-    """Blocks first, then the largest counts, among the first `look_at` keys of limits."""
+async def busiest(
+    store: Store, client: str = "*", *, most: int = 20, look_at: int = 50_000
+) -> list[Counter]:
+    """Blocks first, then the largest counts, among the first `look_at` keys of limits; or those of
+    one client, by its digest."""
     found: dict[bytes, Counter] = {}
     looked_at = 0
-    async for batch in store.scan(b"rl:{*"):
+    async for batch in store.scan(b"rl:{%b}:*" % client.encode("ascii", "replace")):
         for start in range(0, len(batch), AT_ONCE):
             keys = batch[start : start + AT_ONCE]
             looked_at += len(keys)

@@ -253,6 +253,18 @@ def test_limits_show_what_rules_said_and_who_is_counted() -> None:
         assert LOCAL[0] not in page
 
 
+def test_a_client_is_found_behind_any_number_of_busier_ones() -> None:
+    app = guarded()
+    with visitor(app) as browser:
+        browser.post("/login")
+        store = app.state.cachemw.store
+        for number in range(300):
+            key = b"rl:{%032x}:login:f60000" % number
+            store.keyspace.set(key, b"2", 60_000)
+        mine = browser.get("/cache/limits", params={"client": LOCAL[0], "by": "ip"}).text
+        assert '<td class="num" data-head="Count">1</td>' in mine
+
+
 def test_sessions_show_how_many_there_are_and_where_one_is_logged_in() -> None:
     with visitor(guarded()) as browser:
         for agent in ("Firefox", "<b>Evil</b>"):
