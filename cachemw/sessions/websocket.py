@@ -138,6 +138,7 @@ class Socket:
             try:
                 current = await self._sessions.vault.load(found.session_id, touch=heard)
             except StoreUnavailable:
+                self._heard = self._heard or heard
                 continue
             if not isinstance(current, Found):
                 self._sessions.note(current.reason, detail="websocket")

@@ -94,6 +94,37 @@ async def test_a_session_cannot_begin_later() -> None:
     assert world.kinds == ["late-change"]
 
 
+async def test_what_was_heard_while_the_store_was_away_counts_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(websocket_check="10ms", idle="30m")
+    checks, run = asyncio.Queue[None](), world.store.run
+
+    def counted(*args: Any) -> Any:
+        checks.put_nowait(None)
+        return run(*args)
+
+    async def checked() -> None:
+        """Wait for a check that begins, and ends, from now on."""
+        while not checks.empty():
+            checks.get_nowait()
+        for _ in range(2):
+            await checks.get()
+
+    browser = await world.logged_in(7)
+    async with browser.clone().websocket("/live") as socket:
+        world.clock.advance(20 * 60)
+        await world.store.aclose()
+        socket.say({})
+        assert await socket.hear() == {"user_id": 7}
+        monkeypatch.setattr(world.store, "run", counted)
+        await checked()
+        await world.store.open()
+        await checked()
+    world.clock.advance(20 * 60)
+    assert await session_of(browser) == {"user_id": 7}
+
+
 async def test_revocation_closes_the_socket() -> None:
     world = World(websocket_check="10ms")
     browser = await world.logged_in(7)
