@@ -156,14 +156,15 @@ class Keeper:
         kept = self._keep(resource, lease, entry, fields, b"%d" % max(1, int(ttl * 1000)))
         ensured = self.ensure(entry.header.tags, lease.born, ttl)
         try:
-            both: list[Any] = await together([kept, ensured])
+            # In this order: unlike a step, `ensured` may not be left alone, as by a cancellation.
+            both: list[Any] = await together([ensured, kept])
         except StoreUnavailable as error:
             self._doubt(resource, lease)(error)
             raise
         match both:
-            case [1, True]:
+            case [True, 1]:
                 return None
-            case [bytes(dropped), is_ensured]:
+            case [is_ensured, bytes(dropped)]:
                 await self._store.delete([record_key(resource.primary, dropped)])
                 return None if is_ensured else Reason.PURGED
             case _:

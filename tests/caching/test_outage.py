@@ -58,6 +58,27 @@ async def a_life(plan: Sequence[Mischief], vary: dict[str, str]) -> int:
     return store.steps
 
 
+@pytest.mark.parametrize("vary", [{}, {"vary": "accept"}], ids=["plain", "varies"])
+async def test_a_request_that_is_cancelled_at_any_step(vary: dict[str, str]) -> None:
+    """Whoever comes next is served, and nothing is left that nobody has waited for."""
+    total = await one_that_is_cancelled([], vary)
+    for step in range(1, total + 1):
+        await one_that_is_cancelled(at(step, Mischief.CANCEL), vary)
+    gc.collect()  # or the warnings would come later, in another test
+
+
+async def one_that_is_cancelled(plan: Sequence[Mischief], vary: dict[str, str]) -> int:
+    store = ChaosStore(MemoryStore(), plan=plan)
+    cache = cached(store=store, tags=["shop"], lease_wait=0)
+    cache.origin.answers("x", headers={**FRESH, **vary})
+    asking = asyncio.create_task(cache.get("/", headers={"accept": "a/a"}))
+    await asyncio.wait([asking])
+    await cache.settle()
+    store.calm()
+    assert (await cache.get("/", headers={"accept": "a/a"})).body == b"x"
+    return store.steps
+
+
 async def purge(cache: Any, tags: Sequence[bytes]) -> bool:
     try:
         await cache.keeper.purge_tags(tags)
