@@ -160,8 +160,10 @@ class Fill:
 
     async def _make(self, acquired: Lease | Reason) -> None:
         self.tenure.begin(acquired)
+        asked = dict(self.scope)
         await self._app(self.scope, self._receive_for_app, self._intake.take)
         if self._intake.must_ask_again:
+            self.scope.update(asked)  # mounts and mounted apps have written into it
             await self._ask_again()
         if not self._intake.is_complete:
             raise Broken("the app returned before its response was complete")

@@ -206,6 +206,7 @@ class CacheMiddleware:
         FastAPI's dependencies with `yield` do.
         """
         marks = self.changes.marks_of(scope)
+        asked = dict(scope)  # as it came: mounts and mounted apps write into theirs
         answered: ResponseHead | None = None
 
         async def purging(message: Message) -> None:
@@ -213,14 +214,14 @@ class CacheMiddleware:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": list(message.get("headers", ()))}
                 answered = response_head(message)
-                await self.changes.purge_after(scope, answered, marks)
+                await self.changes.purge_after(asked, answered, marks)
             await send(message)
 
         try:
             await self.app(scope, receive, purging)
         finally:
             if answered is not None:
-                await self.changes.purge_after(scope, answered, marks, again=True)
+                await self.changes.purge_after(asked, answered, marks, again=True)
 
     # --- the life of the app
 

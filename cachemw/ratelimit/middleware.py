@@ -154,6 +154,9 @@ class _Responder:
     ) -> None:
         self.owner = owner
         self.scope = scope
+        # As they came: mounts and mounted apps write into the scope.
+        self.app = scope.get("app")
+        self.path = get_route_path(scope)
         self.receive = receive
         self._send = send
         self.has_started = False
@@ -162,14 +165,13 @@ class _Responder:
         self.ledger = outer or Ledger(owner.limiter)
 
     async def respond(self) -> None:
-        owner, scope, ledger = self.owner, self.scope, self.ledger
-        path = get_route_path(scope)
+        owner, scope, path, ledger = self.owner, self.scope, self.path, self.ledger
         if self.is_outermost:
             scope[LEDGER] = ledger
             scope.setdefault(PROXIES, owner.trusted)
-            if scope["type"] == "http":  # what is in the scope now changes further in
+            if scope["type"] == "http":
                 scope[SERVED_BY] = partial(
-                    owner.served_by, scope.get("app"), scope["method"], path, scope["headers"]
+                    owner.served_by, self.app, scope["method"], path, scope["headers"]
                 )
         try:
             wishes = await owner.wishes(scope, path)
@@ -221,7 +223,7 @@ class _Responder:
         return fields
 
     async def _refuse(self, error: RateLimited) -> None:
-        app = self.scope.get("app")
+        app = self.app
         handlers = getattr(app, "exception_handlers", {})
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -239,7 +241,7 @@ class _Responder:
         An app's own handler adds them itself. Otherwise we send what Starlette would send, unless
         there is middleware outside of us that could want to answer.
         """
-        app, scope = self.scope.get("app"), self.scope
+        app, scope = self.app, self.scope
         if self.has_started or scope["type"] != "http":
             return
         if not has_own_handler(app) and is_outermost(app, RateLimitMiddleware):
@@ -262,8 +264,7 @@ class _Responder:
         message = await self.receive()
         if message["type"] != "websocket.receive":
             return message
-        path = get_route_path(self.scope)
-        found = self.owner.messages.match("GET", path)
+        found = self.owner.messages.match("GET", self.path)
         if found is None:
             return message
         place = f"MESSAGE {found.pattern.text}"

@@ -5,6 +5,10 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, HTTPException
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from cachemw import CacheMiddleware, CachePolicy, MemoryStore, Purges, StoreUnavailable, install
@@ -151,6 +155,32 @@ async def test_below_a_root_path_urls_are_purged_all_the_same() -> None:
     assert (await client.get("/api/items/1")).is_stored
     await client.request("PUT", "/api/items/1")
     assert (await client.get("/api/items/1")).cache == "miss"
+
+
+@pytest.mark.parametrize("is_app", [False, True], ids=["routes", "app"])
+async def test_what_is_changed_within_a_mount_is_purged_where_it_is(is_app: bool) -> None:
+    async def page(request: Request) -> Response:
+        return PlainTextResponse("page")
+
+    async def change(request: Request) -> Response:
+        return PlainTextResponse("changed", headers={"location": "/list"})
+
+    inner: list[BaseRoute] = [
+        Route("/items/{id}", page),
+        Route("/items/{id}", change, methods=["PUT"]),
+    ]
+    mount = Mount("/shop", app=Starlette(routes=inner)) if is_app else Mount("/shop", routes=inner)
+    app = Starlette(routes=[Route("/list", page), mount])
+    policy = CachePolicy(ttl=60)
+    handle = install(app, store=MemoryStore(), cache={"/list": policy, "/shop/items/{id}": policy})
+    client, gone, stays = Client(app), ("/shop/items/1", "/list"), "/shop/items/2"
+    for path in (*gone, stays):
+        assert (await client.get(path)).is_stored
+    await client.request("PUT", "/shop/items/1")
+    assert [(await client.get(path)).cache for path in gone] == ["miss", "miss"]
+    assert (await client.get(stays)).cache == "hit"
+    (purge,) = handle.store.tally.purges
+    assert purge.names == gone
 
 
 async def test_a_purge_that_is_lost_is_told_and_the_change_stands(

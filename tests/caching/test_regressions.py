@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw import Cache, CacheMiddleware, CachePolicy, MemoryStore
@@ -324,6 +324,21 @@ async def test_fills_of_other_variants_are_not_looked_through() -> None:
     await asyncio.gather(*(one.response() for one in asked))
     await cache.settle()
     assert not cache.middleware.engine.flights._fills
+
+
+async def test_what_is_asked_again_reaches_a_mounted_route() -> None:
+    async def page(request: Request) -> Response:
+        if "if-none-match" in request.headers:
+            return Response(status_code=304, headers={"etag": '"another"'})
+        return PlainTextResponse("page", headers={"etag": '"one"'})
+
+    app = Starlette(routes=[Mount("/in", routes=[Route("/page", page)])])
+    clock = FakeClock()
+    client = behind(app, MemoryStore(clock=clock), stale_if_error="1h")
+    assert (await client.get("/in/page")).is_stored
+    clock.advance("2m")
+    response = await client.get("/in/page")
+    assert (response.status, response.body) == (200, b"page")
 
 
 # --- the life of the app

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from cachemw import MemoryStore, open_store
+from cachemw import CachePolicy, MemoryStore, install, open_store
+from cachemw.dashboard import dashboard
 from cachemw.dashboard.app import _FIELDS
 from cachemw.dashboard.purgelog import KEY, MOST, PURGELOG, Line, PurgeLog
 from cachemw.stores.memory import MemoryStore as Memory
@@ -36,6 +38,16 @@ def test_each_way_reaches_the_page(browser: TestClient, kind: str, what: str, so
     assert answer.status_code == 303, answer.text
     assert ("Marked as stale" if soft else "Purged") in browser.get(answer.headers["location"]).text
     assert "hit" not in browser.get("/products/3").headers["cache-status"]
+
+
+def test_a_purge_is_one_purge_and_no_change_of_the_dashboard_itself() -> None:
+    store = MemoryStore()
+    app = FastAPI()
+    app.mount("/cache", dashboard(app, allow_purge=True))
+    install(app, store=store, default=CachePolicy(ttl="5m", credentials="strip"))
+    with visitor(app) as browser:
+        assert purge(browser).status_code == 303
+    assert [(one.subject, one.names) for one in store.tally.purges] == [("tags", ("product:3",))]
 
 
 @pytest.mark.parametrize(

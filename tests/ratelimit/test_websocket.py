@@ -98,6 +98,23 @@ def test_a_client_that_says_too_much_is_closed(limiter: Limiter) -> None:
     assert closed.value.code == 1008
 
 
+def test_what_is_said_within_a_mount_is_counted_too(limiter: Limiter) -> None:
+    inner = FastAPI()
+    inner.add_api_websocket_route("/ws", echo)
+    app = FastAPI()
+    app.mount("/in", inner)
+    app.add_middleware(
+        RateLimitMiddleware, store=limiter, messages={"/in/ws": RateLimit("1/second", name="talk")}
+    )
+    with TestClient(app).websocket_connect("/in/ws") as websocket:
+        websocket.send_text("hello")
+        assert websocket.receive_text() == "hello"
+        websocket.send_text("once more")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            websocket.receive_text()
+    assert closed.value.code == 1008
+
+
 def test_an_endpoint_may_count_its_messages_itself(limiter: Limiter) -> None:
     talk = RateLimit("10/minute", name="talk")
     app = FastAPI()
