@@ -78,7 +78,9 @@ def _store(store: Store, view: View) -> Html:
         near = fleet.near
         rate = figures.share(near.hits, near.hits + near.misses)
         said = f"{figures.count(near.keys)} keys, {figures.size(near.size)}, {rate} found"
-        told.append(("Near caches", f"{said}, {figures.count(near.reports)} reports of changes"))
+        said += f", {figures.count(near.reports)} reports of changes"
+        said += f", {figures.duration(near.lags.mean)} behind" if near.lags.count else ""
+        told.append(("Near caches", said))
     return facts(told)
 
 

@@ -21,6 +21,7 @@ from cachemw.sizes import size
 from cachemw.stores.base import Store
 from cachemw.stores.redis import RedisStore
 from cachemw.stores.watch import Watch
+from cachemw.telemetry.counters import Spans
 
 MAX_AGE = 1.5  # seconds
 WATCHED = (b"e:", b"t:", b"d:")  # entries, stamps, data
@@ -47,6 +48,8 @@ class NearStore(Store):
         self.hits = 0
         self.misses = 0
         self.reports = 0
+        self.lags = Spans()
+        """By how much we were behind a server at most, twice a second."""
 
     def __repr__(self) -> str:
         return f"<NearStore {len(self.keys)} keys, {self.bytes} bytes, of {self.store!r}>"
@@ -208,7 +211,7 @@ class NearStore(Store):
                 watch.end()
         for name, dial in servers.items():
             if name not in self.watches:
-                self.watches[name] = Watch(dial, self._prefixes, self.report)
+                self.watches[name] = Watch(dial, self._prefixes, self.report, self.lags.add)
 
     def _now(self) -> float:
         assert self._loop is not None

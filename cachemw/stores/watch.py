@@ -4,10 +4,15 @@ The server is asked to report every change under some prefixes (CLIENT TRACKING 
 connection that has gone silent reports nothing, and looks just like a quiet server; so the watch
 asks for a sign of life twice a second, and counts as awake only while it gets one. What happened
 while it was not awake is unknown, which it reports as "everything may have changed".
+
+Reports carry no time. But they come in line with the signs of life: when one of those is here, so
+is every report of what had changed when the server gave it. So what a sign of life took, from the
+question on, bounds how far we are behind the server.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -30,19 +35,26 @@ _PING = packed(("PING",))
 Changed = Callable[[Sequence[bytes] | None], None]
 """Told which keys have changed, or None: nobody knows which."""
 
+Lagging = Callable[[float], object]
+"""Told by how many seconds we were behind at most."""
+
 
 class Watch(asyncio.Protocol):
     """Watches one server until it is closed, and mends itself."""
 
-    def __init__(self, dial: Dial, prefixes: Sequence[bytes], changed: Changed) -> None:
+    def __init__(
+        self, dial: Dial, prefixes: Sequence[bytes], changed: Changed, lagging: Lagging
+    ) -> None:
         self._dial = dial
         self._changed = changed
+        self._lagging = lagging
         self._loop = asyncio.get_running_loop()
         spelled = [part for prefix in prefixes for part in (b"PREFIX", prefix)]
         self._greeting = packed(("HELLO", 3)) + packed(
             ("CLIENT", "TRACKING", "ON", "BCAST", *spelled)
         )
         self._awaited = 0  # replies until the server has agreed to report
+        self._asked_at = deque[float]()  # for signs of life that are not here yet
         self._heard_at = -SILENCE
         self._connection: AbstractConnection | None = None
         self._transport: asyncio.WriteTransport | None = None
@@ -84,6 +96,7 @@ class Watch(asyncio.Protocol):
         self._transport = adopt(connection, self)
         self._connection = connection
         self._awaited = 2
+        self._asked_at.clear()
         self._transport.write(self._greeting)
 
     async def _pulse(self) -> None:
@@ -98,6 +111,7 @@ class Watch(asyncio.Protocol):
                     return
                 if self._transport is not None:
                     self._transport.write(_PING)
+                    self._asked_at.append(now)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -125,6 +139,8 @@ class Watch(asyncio.Protocol):
                 self._heard_at = self._loop.time()
         else:
             self._heard_at = self._loop.time()
+            if self._asked_at:
+                self._lagging(self._heard_at - self._asked_at.popleft())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost.set()

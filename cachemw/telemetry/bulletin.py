@@ -26,7 +26,7 @@ from cachemw.scripts import Keyspace, Reply, Script, WrongType
 from cachemw.stores.base import Store
 from cachemw.stores.near import NearStore
 from cachemw.stores.redis import RedisStore
-from cachemw.telemetry.counters import Counts, sum_of
+from cachemw.telemetry.counters import Counts, Spans, sum_of
 from cachemw.telemetry.events import Exchange, Purge, Refresh, Verification
 
 WORKERS = b"w:{workers}"
@@ -45,6 +45,8 @@ class NearState:
     hits: int = 0
     misses: int = 0
     reports: int = 0
+    lags: Spans = field(default_factory=Spans)
+    """By how much it was behind a server at most, twice a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,8 @@ def _read(value: bytes) -> Bulletin | None:
 def _near(store: Store) -> NearState | None:
     if not isinstance(store, NearStore):
         return None
-    return NearState(len(store.keys), store.bytes, store.hits, store.misses, store.reports)
+    counted = store.hits, store.misses, store.reports
+    return NearState(len(store.keys), store.bytes, *counted, store.lags)
 
 
 def _breakers(store: Store) -> dict[str, bool]:

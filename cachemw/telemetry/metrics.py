@@ -126,7 +126,7 @@ def _differences(worker: Bulletin) -> Iterator[tuple[Labels, Value]]:
             yield (route, word), number
 
 
-def _near(read: Callable[[NearState], int]) -> Read:
+def _near(read: Callable[[NearState], Value]) -> Read:
     return lambda worker: [] if worker.near is None else [((), read(worker.near))]
 
 
@@ -324,6 +324,13 @@ METRICS = (
         "Reports of servers that something has changed.",
         (),
         _near(lambda near: near.reports),
+    ),
+    Metric(
+        "near_cache_lag_seconds",
+        "histogram",
+        "By how much a near cache was behind its server at most, twice a second.",
+        (),
+        _near(lambda near: near.lags),
     ),
     Metric(
         "limit_verdicts",

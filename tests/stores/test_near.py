@@ -9,6 +9,7 @@ import pytest
 from cachemw.stores import RedisStore, open_store
 from cachemw.stores.near import MAX_AGE, NearStore
 from cachemw.stores.watch import SILENCE
+from cachemw.telemetry.counters import BOUNDS
 from cachemw.testing.faultproxy import FaultProxy
 from tests.servers import Cluster, Server
 
@@ -148,6 +149,19 @@ async def test_a_frozen_server_is_not_believed(near: NearStore, server: Server) 
     server.cont()
     await until(near.is_awake)
     assert await near.get(KEY) == b"1"
+
+
+async def test_it_is_known_how_late_reports_are_at_most(server: Server) -> None:
+    async with FaultProxy(server.url) as proxy:
+        near = NearStore(opened(proxy.url))
+        await awake(near)
+        await until(lambda: near.lags.count > 0)
+        proxy.delay(0.3)
+        counted = near.lags.count
+        await until(lambda: near.lags.count > counted + 1)
+        assert sum(near.lags.buckets[BOUNDS.index(0.25) + 1 :]) >= 1
+        assert near.is_awake()  # late, and heard all the same
+        await near.aclose()
 
 
 async def test_a_killed_watch_forgets_and_comes_back(near: NearStore, server: Server) -> None:

@@ -81,7 +81,7 @@ def worker(pid: int = 7, group: str = "here:1", **more: Any) -> Bulletin:
     return Bulletin(
         *(f"{pid}-x", group.partition(":")[0], pid, group, 1, 2, more.pop("counts", full_counts())),
         breakers={"redis://a:6379": True, "redis://b:6379": False},
-        near=NearState(1, 2, 3, 4, 5),
+        near=NearState(1, 2, 3, 4, 5, spans(0.0003, 0.07)),
         **more,
     )
 
@@ -136,6 +136,8 @@ async def test_every_number_has_its_place() -> None:
     assert value(found, "store_breaker_open", worker="7", server="redis://a:6379") == 1
     assert value(found, "purge_duration_seconds_count", worker="7", subject="tags", region="") == 2
     assert value(found, "limit_verdicts_total", worker="7", rule="login", verdict="limited") == 4
+    assert value(found, "near_cache_lag_seconds_bucket", worker="7", le="0.05") == 1
+    assert value(found, "near_cache_lag_seconds_count", worker="7") == 2
 
 
 async def test_workers_that_were_started_together_are_told_each() -> None:
