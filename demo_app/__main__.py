@@ -15,15 +15,19 @@ def main() -> None:
     options.add_argument("--port", type=int, default=8000)
     options.add_argument("--plain", action="store_true", help="the variant in plain Starlette")
     given = options.parse_args()
-    demo = import_module("demo_app.plain" if given.plain else "demo_app.main")
+    serve(given.port, plain=given.plain)
+
+
+def serve(port: int, *, plain: bool) -> None:
+    demo = import_module("demo_app.plain" if plain else "demo_app.main")
     config = uvicorn.Config(
         demo.app,
         host="127.0.0.1",
-        port=given.port,
+        port=port,
         log_level="warning",  # the page has a log of its own
         timeout_graceful_shutdown=3,
     )
-    print(f"The tour is at http://127.0.0.1:{given.port}/  (Ctrl-C ends it)", flush=True)
+    print(f"The tour is at http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):  # as uvicorn.run does
         Server(config, demo.backstage.log).run()
 

@@ -1,7 +1,8 @@
 """What the tour has no step for: each route shows one behaviour of the response cache.
 
 A plain Starlette app, mounted at `/more` in both variants of the shop: policies and marks work the
-same within mounted apps. `tour.py` says which requests show what.
+same within mounted apps. Which requests show what is said in `asides.py`, and, for the step "why
+was this not cached?", in `tour.py`.
 """
 
 import asyncio

@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 
 from cachemw.caching.reasons import Reason
+from demo_app.asides import MORE
 from demo_app.excerpt import coloured, excerpt
-from demo_app.tour import MORE, STEPS, Button, Step
+from demo_app.tour import STEPS, Button, Step
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

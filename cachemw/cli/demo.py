@@ -1,5 +1,8 @@
 """`cachemw demo`: the tour in the browser."""
 
+from importlib import import_module
+from importlib.util import find_spec
+
 import click
 
 
@@ -11,14 +14,8 @@ def demo(port: int, plain: bool) -> None:
 
     The demo is in the repository, not in the package: `python3 run.py demo` brings all it needs.
     """
-    from importlib.util import find_spec
-
     if find_spec("demo_app") is None:
         raise click.ClickException(
             "the demo is in the repository: clone it, and python3 run.py demo"
         )
-    import uvicorn
-
-    click.echo(f"The tour is at http://127.0.0.1:{port}/ (Ctrl-C ends it)", err=True)
-    named = "demo_app.plain:app" if plain else "demo_app.main:app"
-    uvicorn.run(named, host="127.0.0.1", port=port, log_level="warning")
+    import_module("demo_app.__main__").serve(port, plain=plain)

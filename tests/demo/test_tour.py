@@ -10,9 +10,10 @@ import httpx2
 import pytest
 
 from demo_app import main, plain
+from demo_app.asides import MORE
 from demo_app.excerpt import excerpt
 from demo_app.log import KEPT, Log, outcome
-from demo_app.tour import MORE, STEPS, Ask, Button
+from demo_app.tour import STEPS, Ask, Button
 from tests.demo.conftest import demo
 
 pytestmark = pytest.mark.anyio
