@@ -28,9 +28,11 @@ class Shop:
     def piped(self, *arguments: str, **more: str) -> Ended:
         return piped(*arguments, CACHEMW_STORE=self.url, SHOP_STORE=self.url, **more)
 
-    def on_terminal(self, *arguments: str, columns: int = 80, typed: str = "") -> Ended:
+    def on_terminal(
+        self, *arguments: str, columns: int = 80, typed: str = "", until: str = ""
+    ) -> Ended:
         env = {"CACHEMW_STORE": self.url, "SHOP_STORE": self.url}
-        return on_terminal(*arguments, columns=columns, typed=typed, **env)
+        return on_terminal(*arguments, columns=columns, typed=typed, until=until, **env)
 
 
 async def fill(url: str) -> None:

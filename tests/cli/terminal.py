@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -63,11 +64,15 @@ def piped(*arguments: str, **env: str) -> Ended:
     return Ended(code, *texts)
 
 
-def on_terminal(*arguments: str, columns: int = 80, typed: str = "", **env: str) -> Ended:
-    """All three of its streams are one terminal, `columns` wide; `typed` is what somebody types."""
+def on_terminal(
+    *arguments: str, columns: int = 80, typed: str = "", until: str = "", **env: str
+) -> Ended:
+    """All three of its streams are one terminal, `columns` wide; `typed` is what somebody types.
+    With `until`, somebody presses Ctrl-C as soon as he has seen that."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     shown: list[bytes] = []
+    seen = threading.Event()
 
     def read() -> None:
         while True:
@@ -77,6 +82,8 @@ def on_terminal(*arguments: str, columns: int = 80, typed: str = "", **env: str)
                 return
             if not shown[-1]:
                 return
+            if until and until.encode() in b"".join(shown):
+                seen.set()
 
     reader = threading.Thread(target=read)
     try:
@@ -93,6 +100,9 @@ def on_terminal(*arguments: str, columns: int = 80, typed: str = "", **env: str)
         reader.start()
         if typed:
             os.write(ours, typed.encode())
+        if until:
+            assert seen.wait(60), shown
+            process.send_signal(signal.SIGINT)
         code = process.wait(timeout=60)
         reader.join(timeout=10)
     finally:

@@ -60,6 +60,14 @@ def test_somebody_is_asked_first(shop: Shop) -> None:
     assert not fresh(shop) & USERS
 
 
+def test_a_walk_over_the_keys_shows_how_far_it_is(shop: Shop) -> None:
+    ended = shop.on_terminal("purge", "--pattern", "user:*", "-y", columns=120)
+    assert ended.code == 0
+    assert "keys like user:*" in ended.out
+    assert "3/?" in ended.out
+    assert shop.piped("purge", "--pattern", "user:*", "-y").err == ""  # no bar in a log
+
+
 def test_where_nobody_can_be_asked_it_has_to_be_said(shop: Shop) -> None:
     ended = shop.piped("purge", "-t", "users")
     assert ended.code == 2

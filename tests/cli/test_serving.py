@@ -78,6 +78,21 @@ def test_the_dashboard_of_a_store_is_served(run: Run) -> None:
         assert "cachemw" in answer.read().decode()
 
 
+def test_the_busiest_pages_of_an_access_log_are_warmed(run: Run, tmp_path: Path) -> None:
+    address = run("serve", "tests.cli.shop_app", "--log-level", "warning")
+    log = tmp_path / "access.log"
+    line = '203.0.113.7 - - [01/Nov/2026:08:00:00 +0000] "GET {} HTTP/1.1" 200 512\n'
+    log.write_text("".join(map(line.format, ("/rare", "/about?warm=1", "/about?warm=1"))))
+    ended = piped("warm", str(log), "-b", address, "-n", "1", "-c", "2", "--json")
+    assert json.loads(ended.out) == {"stored": 1, "hit": 0, "uncached": 0, "failed": 0}
+
+
+@pytest.mark.slow
+def test_the_demo_is_served(run: Run) -> None:
+    with urllib.request.urlopen(run("demo") + "/", timeout=20) as answer:
+        assert "Content-Security-Policy" in answer.headers
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

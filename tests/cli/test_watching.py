@@ -25,6 +25,9 @@ async def worked(url: str) -> None:
     await store.aclose()
 
 
+SCREEN_GIVEN_BACK = "\x1b[?25h\x1b[?1049l"  # the cursor, and what was there before
+
+
 @pytest.fixture
 def at_work(shop: Shop) -> Shop:
     for _ in range(2):
@@ -52,6 +55,19 @@ def test_the_counts_of_all_workers_are_added_up(at_work: Shop) -> None:
 
 def test_into_a_pipe_it_is_told_once(at_work: Shop) -> None:
     assert at_work.piped("stats", "--watch").code == 0
+
+
+def test_it_is_shown_again_and_again_until_somebody_has_seen_enough(at_work: Shop) -> None:
+    ended = at_work.on_terminal("stats", "--watch", columns=120, until="/about")
+    assert ended.code == 130
+    assert "2 workers; 2 requests without a policy" in ended.out
+    assert ended.out.rstrip().endswith(SCREEN_GIVEN_BACK)
+
+
+def test_a_tail_goes_on_until_somebody_has_seen_enough(at_work: Shop) -> None:
+    ended = at_work.on_terminal("tail", "--outcome", "bypass", until="GET /about bypass 200")
+    assert ended.code == 130
+    assert "hit" not in ended.out
 
 
 def test_the_last_requests_are_ranked(at_work: Shop) -> None:
