@@ -20,7 +20,6 @@ LAYERS = [
         "installing",
         "openapi",
         "config",
-        "marks",
         "cli",
         "cli/*",
         "testing/*",

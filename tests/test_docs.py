@@ -7,18 +7,26 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from starlette.testclient import TestClient
 
 import cachemw
+from cachemw.caching.endpoint import PurgeEndpoint
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
+from cachemw.dashboard import dashboard
+from cachemw.ratelimit import verdicts
+from cachemw.sessions.events import EventKind
 from cachemw.sessions.options import SessionOptions
+from cachemw.telemetry.bulletin import Bulletin
+from cachemw.telemetry.counters import Counts
 from cachemw.telemetry.events import Difference, Outcome, Refreshed, Subject
+from cachemw.telemetry.metrics import METRICS, metrics
 from cachemw.words import Word
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +63,49 @@ def test_reasons_are_documented(reason: Reason) -> None:
 @pytest.mark.parametrize("word", [*Outcome, *Refreshed, *Subject, *Difference], ids=str)
 def test_words_of_what_happens_are_documented(word: Word) -> None:
     assert f"| `{word.value}` | {word.meaning} |" in PAGES["observability.md"]
+
+
+@pytest.mark.parametrize("verdict", get_args(verdicts.Outcome))
+def test_verdicts_are_documented(verdict: str) -> None:
+    assert f"| `{verdict}` |" in PAGES["observability.md"]
+
+
+@pytest.mark.parametrize("kind", get_args(EventKind))
+def test_events_of_sessions_are_documented(kind: str) -> None:
+    assert re.search(rf"^\| (`[\w-]+`, )?`{kind}`", PAGES["sessions.md"], re.MULTILINE)
+
+
+def test_events_of_the_data_cache_are_documented() -> None:
+    told = next(metric for metric in METRICS if metric.name == "data_events")
+    nothing = Bulletin("w", "here", 1, "here:1", 1, 2, Counts())
+    words = [word for (word,), _ in told.read(nothing)]
+    assert len(words) > 5
+    assert [word for word in words if f"| `{word}` |" not in PAGES["observability.md"]] == []
+
+
+def test_reasons_of_a_store_that_fails_are_documented() -> None:
+    """They are written where they arise."""
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "cachemw").rglob("*.py"))
+    reasons = set(re.findall(r'StoreUnavailable\(\s*"([a-z-]+)"', code))
+    assert len(reasons) > 5
+    assert [one for one in reasons if f"`{one}`" not in PAGES["stores.md"]] == []
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(cachemw.install, cachemw.CacheMiddleware, cachemw.RateLimitMiddleware),
+        *(cachemw.SessionMiddleware, cachemw.Purges, cachemw.Tokens, cachemw.MemoryStore),
+        *(cachemw.Cache, cachemw.Cache.purge, cachemw.Cache.get_or_set, cachemw.Cache.set),
+        *(cachemw.Cache.memoize, cachemw.Cache.write_through, cachemw.Cache.writing),
+        *(dashboard, metrics, PurgeEndpoint),
+    ],
+    ids=lambda told: told.__qualname__,
+)
+def test_options_of_what_people_call_are_documented(told: Callable[..., Any]) -> None:
+    parameters = inspect.signature(told).parameters.values()
+    options = [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    assert [name for name in options if not re.search(rf"`{name}\b|\b{name}=", ALL)] == []
 
 
 @pytest.mark.parametrize(
@@ -139,9 +190,14 @@ def test_public_names_are_in_the_reference(name: str) -> None:
 
 
 def test_what_pages_include_is_there() -> None:
+    """Also what looks like it and is not: formatters take such a line for a comparison."""
+    included = set[str]()
     for name, text in PAGES.items():
-        for target in re.findall(r'--8<-- "([^"]+)"', text):
+        for line, target in re.findall(r'^(-+ *8 *<.*"([^"]+)")$', text, re.MULTILINE):
+            assert line == f'--8<-- "{target}"', name
             assert (ROOT / target).exists(), f"{name} includes {target}"
+            included.add(target)
+    assert included >= {f"docs/examples/{one.name}" for one in DOCS.glob("examples/starter_*.py")}
 
 
 @pytest.mark.parametrize(
@@ -194,6 +250,10 @@ def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_pa
             assert there.exists(), f"{file} links to {target}"
             if anchor and there in pages:
                 assert f'id="{anchor}"' in pages[there], f"{file} links to {target}"
+
+    shown = unescape(re.sub("<[^>]*>", "", pages[site / "howto/other-frameworks/index.html"]))
+    for starter in DOCS.glob("examples/starter_*.py"):
+        assert starter.read_text("utf-8").strip() in shown, starter.name
 
 
 @pytest.mark.parametrize("page", ["security.md", "reliability.md"])

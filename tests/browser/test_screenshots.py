@@ -1,14 +1,16 @@
-"""The pictures of docs/dashboard.md. With CACHEMW_SCREENSHOTS=docs/img they are written there."""
+"""The pictures in the docs. With CACHEMW_SCREENSHOTS=docs/img they are written there."""
 
 import os
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from cachemw import open_store
 from tests.browser.conftest import OpenPage, refreshed, serving
 from tests.browser.shop import shop, visit
+from tests.demo.conftest import demo
+from tests.servers import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -24,11 +26,15 @@ PICTURES = {
 }
 
 
-async def test_pictures(
-    valkey_url: str, browser: Browser, open_page: OpenPage, tmp_path: Path
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return Path(os.environ.get("CACHEMW_SCREENSHOTS") or tmp_path)
+
+
+async def test_the_dashboard(
+    valkey: Server, browser: Browser, open_page: OpenPage, place: Path
 ) -> None:
-    place = Path(os.environ.get("CACHEMW_SCREENSHOTS") or tmp_path)
-    async with serving(shop(open_store(valkey_url + "?deadline=5s"), allow_purge=True)) as at:
+    async with serving(shop(open_store(valkey.url + "?deadline=5s"), allow_purge=True)) as at:
         page: Page = await open_page()
         await page.goto(f"{at}/cache/")
         for _ in range(8):  # so that the chart has something to draw
@@ -41,3 +47,14 @@ async def test_pictures(
             picture = await page.screenshot(path=place / f"{name}.png")
             assert 5_000 < len(picture) < LARGEST, name
             await page.close()
+
+
+async def test_the_tour(browser: Browser, open_page: OpenPage, place: Path) -> None:
+    with demo() as address:
+        page: Page = await open_page(width=1280, height=800)
+        await page.goto(f"{address}/#slow-page")
+        await page.locator("#slow-page .buttons button").click()
+        await expect(page.locator("#slow-page .results .chip")).to_have_count(2)
+        await expect(page.locator(".log li")).to_have_count(3)
+        picture = await page.screenshot(path=place / "tour.png")
+        assert 5_000 < len(picture) < LARGEST
