@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote
 
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw.messages import Header, RequestHead, ResponseHead, first_of
+from cachemw.messages import Header, RequestHead, ResponseHead, first_of, plain_host
 
 # Ways around plain body messages. A response that is to be kept must not take them.
 _SHORTCUTS = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
@@ -23,10 +23,11 @@ def head_of(scope: Scope) -> RequestHead:
     if host is None:
         name, port = scope.get("server") or ("", None)
         host = f"{name}:{port}".encode("latin-1", "replace")
+    scheme: str = scope.get("scheme", "http")
     return RequestHead(
         method=scope["method"],
-        scheme=scope.get("scheme", "http"),
-        host=host,
+        scheme=scheme,
+        host=plain_host(scheme, host),
         path=raw_path,
         query=scope.get("query_string", b""),
         headers=headers,

@@ -11,10 +11,12 @@ from typing import TypeAlias
 Header: TypeAlias = tuple[bytes, bytes]
 Headers: TypeAlias = tuple[Header, ...]
 
+_DEFAULT_PORTS = {"http": b":80", "https": b":443"}
+
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """What a request asks, before its body. `target` parts are the raw bytes of the wire."""
+    """What a request asks, before its body. Path and query are the raw bytes of the wire."""
 
     method: str
     scheme: str
@@ -54,3 +56,10 @@ def combined(headers: Iterable[Header], name: bytes) -> bytes | None:
 def without(headers: Iterable[Header], names: frozenset[bytes]) -> Headers:
     """The headers whose name is not among `names`."""
     return tuple(pair for pair in headers if pair[0] not in names)
+
+
+def plain_host(scheme: str, host: bytes) -> bytes:
+    """A host in the one spelling that names its origin: in lower case, without the port that its
+    scheme has anyway (RFC 9110 §4.2.3)."""
+    default = _DEFAULT_PORTS.get(scheme, b":")
+    return host.lower().removesuffix(default).removesuffix(b":")

@@ -43,7 +43,10 @@ def errand(
     is_refresh: bool = False,
 ) -> Scope:
     """The scope of a fill. `asking` are the conditions under which a stored entry is good."""
-    headers = for_everybody(request.headers, policy, keeps_body=has_body)
+    headers = [
+        (name, request.host if name == b"host" else value)  # as the key spells it
+        for name, value in for_everybody(request.headers, policy, keeps_body=has_body)
+    ]
     made: dict[str, Any] = {
         **scope_for_everybody(scope, policy),
         "method": "GET" if scope["method"] == "HEAD" else scope["method"],

@@ -8,7 +8,7 @@ import re
 from typing import TypeAlias
 
 from cachemw.caching.fields import OWS
-from cachemw.messages import RequestHead, ResponseHead
+from cachemw.messages import RequestHead, ResponseHead, plain_host
 
 SAFE_METHODS = frozenset(
     {"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PROPFIND", "REPORT", "SEARCH"}
@@ -21,7 +21,6 @@ Target: TypeAlias = tuple[bytes, bytes]
 _REFERENCE = re.compile(  # RFC 3986, appendix B
     rb"(?:([A-Za-z][A-Za-z0-9+.\-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL
 )
-_DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 def targets_to_invalidate(request: RequestHead, response: ResponseHead) -> list[Target]:
@@ -43,11 +42,12 @@ def _on_same_origin(request: RequestHead, reference: bytes) -> Target | None:
     found = _REFERENCE.fullmatch(reference)
     assert found is not None, "the pattern matches everything"
     scheme, authority, path, query = found.groups()
-    own_scheme = request.scheme.lower().encode()
-    if scheme is not None and (scheme.lower() != own_scheme or authority is None):
+    own_scheme = request.scheme.lower()
+    if scheme is not None and (scheme.lower() != own_scheme.encode() or authority is None):
         return None
     if authority is not None:
-        if _origin(own_scheme, authority) != _origin(own_scheme, request.host):
+        # User information makes it nobody's.
+        if plain_host(own_scheme, authority) != plain_host(own_scheme, request.host):
             return None
         return _without_dots(path) or b"/", query or b""
     if not path:  # the same document; a reference of only a query replaces the query
@@ -55,11 +55,6 @@ def _on_same_origin(request: RequestHead, reference: bytes) -> Target | None:
     if not path.startswith(b"/"):
         path = request.path[: request.path.rfind(b"/") + 1] + path
     return _without_dots(path), query or b""
-
-
-def _origin(scheme: bytes, authority: bytes) -> bytes:
-    """The authority in a form that compares; user information makes it nobody's."""
-    return authority.lower().removesuffix(_DEFAULT_PORTS.get(scheme, b":")).removesuffix(b":")
 
 
 def _without_dots(path: bytes) -> bytes:

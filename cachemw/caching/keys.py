@@ -18,7 +18,7 @@ from hashlib import blake2b
 from urllib.parse import unquote_to_bytes
 
 from cachemw.caching.policy import CachePolicy
-from cachemw.messages import RequestHead
+from cachemw.messages import RequestHead, plain_host
 
 DIGEST = 16
 _HEX = 32
@@ -32,7 +32,7 @@ def primary_key(request: RequestHead, policy: CachePolicy, body_digest: bytes = 
     parts = (
         method,
         request.scheme.encode(),
-        request.host.lower(),
+        plain_host(request.scheme, request.host),
         canonical_path(request.path),
         canonical_query(request.query, policy),
         body_digest,
@@ -46,7 +46,7 @@ def resource_key(scheme: str, host: bytes, path: bytes, query: bytes, method: st
         (
             method.encode(),
             scheme.encode(),
-            host.lower(),
+            plain_host(scheme, host),
             canonical_path(path),
             sorted_query(query),
             b"",

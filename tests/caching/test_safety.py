@@ -132,6 +132,12 @@ async def test_the_spelling_of_the_host_is_nobodys_choice() -> None:
     other = await client.get("/", headers={"host": "shop.example"})
     assert other.cache == "hit"
     assert "SHOP" not in other.body.decode()
+    await client.get("/port", headers={"host": "shop.example:80"})
+    for spelt in ("shop.example", "Shop.example:80", "shop.example:"):
+        other = await client.get("/port", headers={"host": spelt})
+        assert other.cache == "hit"
+        assert ":80" not in other.body.decode()
+    assert (await client.get("/port", headers={"host": "shop.example:443"})).cache == "miss"
 
 
 @pytest.mark.parametrize(
