@@ -96,7 +96,7 @@ class PolicyOptions(TypedDict, total=False):
     etag: bool
     compress: bool | Compression | None
     obey_client: bool
-    near_cache: bool
+    near_cache: bool | None
     verify: float
     serve: bool
 

@@ -111,8 +111,9 @@ class CachePolicy(BaseModel):
     obey_client: bool = False
     """Whether clients may ask for something fresher or newly made (`no-cache`, `max-age=0`, as
     browsers send on reload). The RFC leaves it to a gateway; off, reloads cost the app nothing."""
-    near_cache: bool = True
-    """Whether entries may be kept in the process, where the middleware has a near cache."""
+    near_cache: bool | None = None
+    """Whether entries may be kept in the process, where the middleware has a near cache. None: if
+    they are for everybody. True: those of `"identity"` and `"shared"`, too."""
 
     # Whether it is right
     verify: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -144,8 +144,10 @@ def _under(signpost: Signpost, entry: Entry) -> Entry | None:
 
 
 def _may_be_near(policy: CachePolicy) -> bool:
-    """Whether entries may be kept in the process. What belongs to one user is not."""
-    return policy.near_cache and policy.credentials in ("bypass", "strip")
+    """Whether entries may be kept in the process. What belongs to one user is so by choice only."""
+    if policy.near_cache is None:
+        return policy.credentials in ("bypass", "strip")
+    return policy.near_cache
 
 
 def _judged(

@@ -29,6 +29,7 @@ class Shop:
             "/near": CachePolicy(ttl="5m", tags=["shop"]),
             "/far": CachePolicy(ttl="5m", near_cache=False),
             "/mine": CachePolicy(ttl="5m", credentials="identity"),
+            "/mine/near": CachePolicy(ttl="5m", credentials="identity", near_cache=True),
         }
         app = Starlette(routes=[Route(path, self._page) for path in routes])
         self.cache = CacheMiddleware(app, store=store, routes=routes, near_cache="1MiB")
@@ -76,6 +77,17 @@ async def test_what_is_not_to_be_near_is_not(shop: Shop, server: Server, path: s
     before = reads(server)
     assert (await shop.client.get(path)).cache == "hit"
     assert reads(server) == before + 1
+
+
+async def test_what_is_one_users_own_is_near_by_choice(shop: Shop, server: Server) -> None:
+    async def ask(who: str) -> bytes:
+        return (await shop.client.get("/mine/near", headers={"authorization": who})).body
+
+    for who, run in (("ada", b"run 1"), ("eve", b"run 2"), ("ada", b"run 1"), ("eve", b"run 2")):
+        assert await ask(who) == run
+    before = reads(server)
+    assert [await ask(who) for who in ("ada", "eve", "ada")] == [b"run 1", b"run 2", b"run 1"]
+    assert reads(server) == before
 
 
 async def test_our_own_purge_is_seen_at_once(shop: Shop) -> None:
