@@ -33,7 +33,7 @@ from cachemw.caching.stamps import bodies_tag
 from cachemw.caching.status import Forward
 from cachemw.caching.trials import try_out, verify
 from cachemw.errors import StoreUnavailable
-from cachemw.messages import Headers, first_of
+from cachemw.messages import Headers, lines_of
 from cachemw.routes import Matched
 from cachemw.telemetry.events import Outcome
 
@@ -51,8 +51,10 @@ async def exchange(call: Call, matched: Matched[CachePolicy], look: Look | None 
     except StoreUnavailable:
         if not call.policy.serve:
             await call.bypass(Reason.STORE_UNAVAILABLE)
-            return
-        await Asking(call, Miss(Forward.MISS, Reason.STORE_UNAVAILABLE), None).run()
+        elif call.asked.only_if_cached:
+            await _decline(call)
+        else:
+            await Asking(call, Miss(Forward.MISS, Reason.STORE_UNAVAILABLE), None).run()
         return
     now = engine.store.now()
     decision = decide(found, call.asked, call.policy, now=now, luck=1 - random.random())
@@ -72,11 +74,16 @@ async def exchange(call: Call, matched: Matched[CachePolicy], look: Look | None 
         case Miss():
             await Asking(call, decision, None).run()
         case OnlyIfCached():
-            told = status.generated(Reason.ONLY_IF_CACHED)
-            call.tell(Outcome.MISS, Reason.ONLY_IF_CACHED, 504, now)
-            await respond(call.send, 504, [told, (b"content-length", b"0")], b"")
+            await _decline(call)
         case _:
             assert_never(decision)
+
+
+async def _decline(call: Call) -> None:
+    """§5.2.1.7: there is nothing stored, and the client wants nothing else."""
+    told = status.generated(Reason.ONLY_IF_CACHED)
+    call.tell(Outcome.MISS, Reason.ONLY_IF_CACHED, 504, call.engine.store.now())
+    await respond(call.send, 504, [told, (b"content-length", b"0")], b"")
 
 
 async def _hit(call: Call, entry: Entry, now: int, detail: Reason | None, *, refresh: bool) -> None:
@@ -135,8 +142,9 @@ async def identify(call: Call, matched: Matched[CachePolicy]) -> Resource | Reas
 
 
 def _body_digest(headers: Headers, body: bytes) -> bytes:
-    kind = first_of(headers, b"content-type") or b""
-    coding = first_of(headers, b"content-encoding") or b""
+    # All lines of both: which one of several counts is for the app to choose.
+    kind = b"\n".join(lines_of(headers, b"content-type"))
+    coding = b"\n".join(lines_of(headers, b"content-encoding"))
     return blake2b(b"%b\0%b\0%b" % (kind, coding, body), digest_size=16).digest()
 
 

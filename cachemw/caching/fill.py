@@ -69,7 +69,8 @@ class Fill:
         self.outcome = self._intake.outcome
         self._app = app
         self._receive = receive
-        self._request_body: bytes | None = request_body
+        self._body = request_body
+        self._unread: bytes | None = request_body
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
 
@@ -160,25 +161,29 @@ class Fill:
 
     async def _make(self, acquired: Lease | Reason) -> None:
         self.tenure.begin(acquired)
-        asked = dict(self.scope)
+        made = dict(self.scope)
         await self._app(self.scope, self._receive_for_app, self._intake.take)
         if self._intake.must_ask_again:
-            self.scope.update(asked)  # mounts and mounted apps have written into it
-            await self._ask_again()
+            await self._ask_again(made)
         if not self._intake.is_complete:
             raise Broken("the app returned before its response was complete")
 
-    async def _ask_again(self) -> None:
-        """§4.3.4: a 304 that confirms something else confirms nothing."""
+    async def _ask_again(self, made: Scope) -> None:
+        """§4.3.4: a 304 that confirms something else confirms nothing.
+
+        The scope is what it was at first: mounts move their path into it, and would not find it
+        again.
+        """
+        self._unread = self._body
+        self.scope.clear()
+        self.scope.update(made, headers=list(without(made["headers"], CONDITIONAL)))
         self._intake.start_over()
-        self._request_body = self._request_body or b""
-        self.scope["headers"] = list(without(self.scope["headers"], CONDITIONAL))
         await self._app(self.scope, self._receive_for_app, self._intake.take)
 
     async def _receive_for_app(self) -> Message:
         """The request's body, and then nothing until all is said: whether a client leaves concerns
         only a response that is its own."""
-        body, self._request_body = self._request_body, None
+        body, self._unread = self._unread, None
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": False}
         await self._intake.may_hear.wait()

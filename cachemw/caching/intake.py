@@ -99,6 +99,7 @@ class Intake:
 
     def start_over(self) -> None:
         """Take in another response, which is to be one on its own."""
+        self._notes = self._scope[CONTEXT] = Notes()
         self._validating = self._head = None
         self.is_discarding = self.must_ask_again = self.has_ended = False
         self.may_hear.clear()

@@ -71,6 +71,31 @@ async def test_a_refresh_asks_with_the_body() -> None:
     assert (fresh.cache, fresh.body) == ("hit", b"newer")
 
 
+async def test_an_app_that_is_asked_again_is_asked_with_the_body() -> None:
+    """RFC 9111 §4.3.4: after a 304 that confirms something else."""
+    cache = asking(stale_if_error="1h")
+    cache.origin.answers("answer", headers={**FRESH, "etag": '"a"'})
+    await cache.client.request("QUERY", "/s", headers=JSON, body=b"q")
+    cache.clock.advance("2m")
+    cache.origin.answers_once("", status=304, headers={"etag": '"z"'})
+    cache.origin.answers("another")
+    again = await cache.client.request("QUERY", "/s", headers=JSON, body=b"q")
+    assert (again.body, again.is_stored, cache.origin.calls) == (b"another", True, 3)
+    assert [asked.body for asked in cache.origin.requests] == [b"q"] * 3
+    assert cache.origin.last.header("if-none-match") is None
+
+
+async def test_every_line_of_the_type_is_in_the_key() -> None:
+    """Which one of several an app takes is its own affair."""
+    cache = asking()
+    one, other = ("content-type", "text/a"), ("content-type", "text/b")
+    for number, lines in enumerate(([one], [one, other], [other, one], [other]), start=1):
+        await cache.client.request("QUERY", "/s", headers=lines, body=b"q")
+        assert cache.origin.calls == number
+    await cache.client.request("QUERY", "/s", headers=[("content-type", "text/a, text/b")])
+    assert cache.origin.calls == 5
+
+
 async def test_those_who_ask_the_same_at_once_are_one() -> None:
     cache, gate = asking(), Gate()
     cache.origin.answers(gate, "answer")

@@ -109,6 +109,15 @@ async def test_a_store_that_has_just_failed_is_not_asked_again_for_the_same_requ
     assert store.steps == 1
 
 
+async def test_who_wants_only_what_is_cached_gets_nothing_else_while_the_store_is_away() -> None:
+    """RFC 9111 §5.2.1.7: nobody can tell whether there is anything, and the app is not asked."""
+    cache = cached()
+    await cache.middleware.store.aclose()
+    response = await cache.get("/", headers={"cache-control": "only-if-cached"})
+    assert (response.status, response.detail) == (504, "only-if-cached")
+    assert cache.origin.never_called()
+
+
 async def test_a_purge_that_fails_is_told() -> None:
     cache = cached()
     await cache.middleware.store.aclose()

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw import Cache, CacheMiddleware, CachePolicy, MemoryStore
+from cachemw import Cache, CacheContext, CacheMiddleware, CachePolicy, MemoryStore
 from cachemw.caching import flow
 from cachemw.caching.flow import Broken, Flow, Reader
 from cachemw.caching.marks import CONTEXT
@@ -126,6 +126,29 @@ async def test_a_confirmation_does_not_bring_back_what_was_purged_meanwhile() ->
     gate.open()
     assert (await before.response()).body == b"OLD"
     assert (await after.response()).body == b"NEW"
+
+
+async def test_an_app_that_is_asked_again_is_the_same_below_a_mount() -> None:
+    """A mount moves its path from one part of the scope to another."""
+    seen: list[tuple[str, str | None, bool]] = []
+
+    async def page(request: Request) -> Response:
+        context, asked = CacheContext.of(request), request.headers.get("if-none-match")
+        seen.append((request.scope["root_path"], asked, context.active))
+        if asked is not None:
+            context.skip("what it says of this answer is not about the next one")
+            return Response(status_code=304, headers={"etag": '"z"'})
+        headers = {"etag": f'"{len(seen)}"', "cache-control": "max-age=60"}
+        return PlainTextResponse(f"run {len(seen)}", headers=headers)
+
+    clock = FakeClock()
+    app = Starlette(routes=[Mount("/shop", routes=[Route("/page", page)])])
+    client = behind(app, MemoryStore(clock=clock), stale_if_error="1h")
+    await client.get("/shop/page")
+    clock.advance("2m")
+    again = await client.get("/shop/page")
+    assert (again.status, again.body, again.is_stored) == (200, b"run 3", True)
+    assert seen == [("/shop", None, True), ("/shop", '"1"', True), ("/shop", None, True)]
 
 
 async def test_a_fill_begun_in_an_outage_is_not_followed_after_a_purge() -> None:
