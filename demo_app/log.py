@@ -130,6 +130,8 @@ def outcome(status: int, headers: Mapping[str, str]) -> str:
     said = headers.get("cache-status", "")
     if status == 429:
         return "limited"
+    if "stale-if-error" in said:
+        return "stale"
     if "; hit" in said:
         return "stale" if re.search(r"ttl=-|soft-purged", said) else "hit"
     if "; collapsed" in said:

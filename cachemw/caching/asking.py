@@ -216,11 +216,15 @@ class Asking:
         )
         now, code, joined = call.engine.store.now(), outcome.status, not is_first
         call.tell(Became.MISS, reason, code, now, stored=is_stored, collapsed=joined)
+        extra = [told]
+        if not is_first:  # §4: it was not made for this request
+            passed = max(0, now - outcome.received) / 1e6
+            extra.insert(0, (b"age", b"%d" % (keep.initial_age + passed)))
         if evaluate(request, outcome.head, received=now / 1e6) is Condition.NOT_MODIFIED:
-            await respond(call.send, 304, [*not_modified_headers(keep.headers), told], b"")
+            await respond(call.send, 304, [*not_modified_headers(keep.headers), *extra], b"")
             return
         sent = outcome.for_first() if is_first else keep.headers
-        await call.send(start_message(outcome.status, [*sent, told]))
+        await call.send(start_message(outcome.status, [*sent, *extra]))
         if request.method == "HEAD":
             await call.send(body_message(b""))
             return
@@ -238,10 +242,13 @@ class Asking:
         age, detail, joined = entry.age(now), outcome.detail, collapsed
         ttl = entry.lifetime.fresh - age
         if outcome.is_stale:
-            became, told = Became.STALE, status.hit(ttl, detail=detail)
+            became, answered = Became.STALE, outcome.status or None
         else:
             became, joined = Became.MISS, collapsed or detail is None
-            told = status.forwarded(self.why.forward, ttl=ttl, collapsed=joined, detail=detail)
+            answered = outcome.status or entry.header.status
+        told = status.forwarded(
+            self.why.forward, status=answered, ttl=ttl, collapsed=joined, detail=detail
+        )
         code, headers, body = answer(call.request, entry, told, now)
         call.tell(became, detail, code, now, age=age, size=len(body), collapsed=joined)
         await respond(call.send, code, headers, body)

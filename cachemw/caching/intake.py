@@ -22,7 +22,16 @@ from cachemw.caching.etags import etag_of, generate_etag
 from cachemw.caching.flow import Flow
 from cachemw.caching.freshness import ERROR_STATUSES
 from cachemw.caching.groups import group_tag, groups_of
-from cachemw.caching.judging import Keep, Refuse, Verdict, Wishes, confirm, entry_header, judge
+from cachemw.caching.judging import (
+    Keep,
+    Refuse,
+    Verdict,
+    Wishes,
+    confirm,
+    confirmed_for_one,
+    entry_header,
+    judge,
+)
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
 from cachemw.caching.reasons import Reason
@@ -174,7 +183,8 @@ class Intake:
                 await self._confirm(stale, head)
         elif stale is not None and head.status in ERROR_STATUSES and self._may_stand_in():
             self.is_discarding = True
-            self.decide(Instead(stale, Reason.STALE_IF_ERROR, is_stale=True))
+            error = Instead(stale, Reason.STALE_IF_ERROR, is_stale=True, status=head.status)
+            self.decide(error)
         else:
             self._verdict = verdict = self._judge(head)
             if isinstance(verdict, Keep):
@@ -248,7 +258,8 @@ class Intake:
     def _broadcast(self) -> None:
         if not self.outcome.done() and isinstance(self._verdict, Keep) and self._head is not None:
             keep, head, unkept = self._verdict, self._head, self._tenure.unkept
-            self.decide(Broadcast(head.status, head.headers, keep, self._tags(keep), unkept))
+            known = keep, self._received, self._tags(keep), unkept
+            self.decide(Broadcast(head.status, head.headers, *known))
 
     def _tags(self, keep: Keep) -> tuple[bytes, ...]:
         request = self._resource.request
@@ -321,24 +332,25 @@ class Intake:
 
     async def _confirm(self, stale: Entry, head: ResponseHead) -> None:
         """§4.3.4: a 304 freshens the entry that it speaks of."""
+        asked_at = self._tenure.began_at / 1e6
         verdict = confirm(
             self._request(),
             stale,
             head,
             self._policy,
             self._wishes(),
-            asked_at=self._tenure.began_at / 1e6,
+            asked_at=asked_at,
             received=self._received / 1e6,
             lot=self._resource.lot,
         )
         if isinstance(verdict, Refuse):
             self._listen(verdict)
-            # What may not be kept is this client's: perhaps the 304 says that it is private now.
-            self.decide(Instead(stale, Reason.NOT_MODIFIED, is_for_first=True))
+            own = confirmed_for_one(stale, head, asked_at=asked_at, received=self._received)
+            self.decide(Instead(own, Reason.NOT_MODIFIED, status=304, is_for_first=True))
             return
         self._tenure.select_by(verdict.fields)
         tags = all_tags([stale.header.tags, self._tags(verdict)])
         old = stale.header
         entry = self._entry(verdict, old.status, stale.body, tags, old.has_own_etag)
         await self._tenure.keep(entry, verdict.usable)
-        self.decide(Instead(entry, Reason.NOT_MODIFIED))
+        self.decide(Instead(entry, Reason.NOT_MODIFIED, status=304))

@@ -10,15 +10,25 @@ arguments, and what goes out is a verdict that the middleware carries out.
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from msgspec import structs
+
 from cachemw.caching.cache_control import TARGETS, CacheControl, effective
 from cachemw.caching.entry import NAMED, Entry, EntryHeader
+from cachemw.caching.fields import members_of
 from cachemw.caching.freshness import Lifetime, Source, initial_age, lifetime_of
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
-from cachemw.caching.storing import freshened, is_worth_storing, may_store, stored_headers
+from cachemw.caching.storing import (
+    freshened,
+    freshened_for_one,
+    is_worth_storing,
+    may_store,
+    sets_cookie,
+    stored_headers,
+)
 from cachemw.caching.validation import conditional_headers
 from cachemw.caching.vary import selecting_fields
-from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, without
+from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, lines_of, without
 
 POLICY_STATUSES = frozenset({200, 203, 204, 300, 301, 308})
 """What a policy's plain `ttl` applies to; other statuses need `ttl_by_status` or the origin."""
@@ -129,10 +139,11 @@ def judge(
     worthless = not is_worth_storing(response, lifetime)
     if worthless or (lifetime.usable <= 0 and not asks_for_validation):
         return Refuse(Reason.NO_LIFETIME)
-    own = stored_headers(response.headers, cc)
+    fields = selecting_fields(response.headers)
+    own = _saying_vary(stored_headers(response.headers, cc), fields, policy)
     headers = _for_clients(own, policy)
     age = initial_age(response.headers, asked=asked_at, received=received)
-    keep = Keep(headers, lifetime, age, selecting_fields(response.headers), headers is not own)
+    keep = Keep(headers, lifetime, age, fields, headers is not own)
     return keep if keep.usable > 0 else Refuse(Reason.NO_LIFETIME)
 
 
@@ -152,6 +163,8 @@ def confirm(
     It is judged as if it came now, with the fields that the 304 brings. A 304 that says nothing
     about a lifetime, and whose entry says nothing either, renews the one there was.
     """
+    if sets_cookie(answer.headers):
+        return Refuse(Reason.SET_COOKIE)
     headers = freshened(said_by_the_app(entry), answer.headers, effective(answer.headers))
     head = ResponseHead(entry.header.status, headers)
     verdict = judge(request, head, policy, wishes, asked_at=asked_at, received=received, lot=lot)
@@ -161,9 +174,25 @@ def confirm(
     is_silent = not any(name in _LIFETIME_FIELDS for name, _ in answer.headers)
     if verdict.reason not in (Reason.NO_LIFETIME, Reason.STATUS) or not is_silent:
         return verdict
+    fields = selecting_fields(headers)
+    headers = _saying_vary(headers, fields, policy)
     told = _for_clients(headers, policy)
-    keep = Keep(told, entry.lifetime, age, selecting_fields(headers), told is not headers)
+    keep = Keep(told, entry.lifetime, age, fields, told is not headers)
     return keep if keep.usable > 0 else verdict
+
+
+def confirmed_for_one(
+    entry: Entry, answer: ResponseHead, *, asked_at: float, received: int
+) -> Entry:
+    """What the one client gets for whom a 304 is that may not be kept: it may say so now, or bring
+    a cookie."""
+    header = structs.replace(
+        entry.header,
+        headers=freshened_for_one(entry.header.headers, answer.headers),
+        received=received,
+        initial_age=initial_age(answer.headers, asked=asked_at, received=received / 1e6),
+    )
+    return replace(entry, header=header)
 
 
 def entry_header(
@@ -253,6 +282,14 @@ def _lifetime(
     return lifetime
 
 
+def _saying_vary(headers: Headers, fields: tuple[bytes, ...], policy: CachePolicy) -> Headers:
+    """The same fields, with a Vary by which caches behind us select as we do."""
+    ours = {*fields, *(name.encode() for name in policy.header_names)}
+    said = {name.lower() for name in members_of(lines_of(headers, b"vary"))}
+    unsaid = sorted(ours - said)
+    return (*headers, (b"vary", b", ".join(unsaid))) if unsaid else headers
+
+
 def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
     """What clients are told about keeping a response: by the origin if it spoke, else by us.
 
@@ -263,7 +300,10 @@ def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
     origin_spoke = b"cache-control" in names or b"expires" in names
     if origin_spoke and not policy.force:
         return headers
-    private = b"private, " if policy.credentials in ("identity", "shared") else b""
+    # What tells clients apart, and no Vary can say, caches behind us cannot go by.
+    is_told_apart = policy.credentials in ("identity", "shared")
+    is_told_apart = is_told_apart or bool(policy.cookie_names or policy.identities)
+    private = b"private, " if is_told_apart else b""
     ttl = policy.browser_ttl
     told = private + (b"no-cache" if ttl is None else b"max-age=%d" % ttl)
     plain = without(headers, frozenset({b"cache-control", b"expires", b"pragma"}))

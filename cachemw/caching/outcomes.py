@@ -14,7 +14,7 @@ from cachemw.caching.judging import Keep
 from cachemw.caching.reasons import Reason
 from cachemw.messages import Headers, ResponseHead
 
-_TOLD = frozenset({b"cache-control", b"expires"})
+_TOLD = frozenset({b"cache-control", b"expires", b"vary"})
 _HIDDEN = _TOLD | {b"pragma", OUR_TARGET}
 
 
@@ -26,6 +26,8 @@ class Broadcast:
     headers: Headers
     """As the app sent them, for whoever asked first."""
     keep: Keep
+    received: int
+    """When its head came, in microseconds."""
     tags: tuple[bytes, ...]
     reason: Reason | None = None
     """Why it is not being stored all the same."""
@@ -59,6 +61,8 @@ class Instead:
     entry: Entry
     detail: Reason | None
     is_stale: bool = False
+    status: int = 0
+    """What the app has answered, if it was asked and has."""
     is_for_first: bool = False
     """Whether it is for nobody but the one who asked first."""
     as_of: float = 0.0

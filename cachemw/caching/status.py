@@ -3,6 +3,8 @@
     cachemw; hit; ttl=240
     cachemw; hit; ttl=-12; detail=stale-while-revalidate
     cachemw; fwd=uri-miss; fwd-status=200; stored; ttl=300
+    cachemw; fwd=stale; fwd-status=304; ttl=300; detail=not-modified
+    cachemw; fwd=stale; fwd-status=503; ttl=-70; detail=stale-if-error
     cachemw; fwd=bypass; detail=authorization
 
 Nothing is decided here. The words of `detail` are `Reason`.

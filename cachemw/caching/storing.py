@@ -14,7 +14,7 @@ from cachemw.caching.fields import members_of
 from cachemw.caching.freshness import HEURISTIC_STATUSES, Lifetime
 from cachemw.caching.reasons import Reason
 from cachemw.caching.vary import varies_on_everything
-from cachemw.messages import Headers, RequestHead, ResponseHead, lines_of
+from cachemw.messages import Headers, RequestHead, ResponseHead, lines_of, without
 
 PER_REQUEST_STATUSES = frozenset(
     {304, 401, 407, 408, 412, 413, 415, 416, 417, 421, 425, 426, 428, 429, 431, 511}
@@ -50,6 +50,8 @@ identifiers and traces name one request. Our own targeted field has done its wor
 """
 PER_EXCHANGE_PREFIXES = (b"ratelimit-", b"x-ratelimit-", b"x-rate-limit-")
 
+_COOKIES = frozenset({b"set-cookie", b"set-cookie2"})
+
 _DESCRIBES_STORED_BODY = frozenset(
     {b"content-length", b"content-encoding", b"content-type", b"content-range"}
     | {b"content-digest", b"etag"}
@@ -81,13 +83,18 @@ def may_store(
     # §3.3: partial responses are not combined here, so not stored.
     if status == 206:
         return Reason.PARTIAL
-    if any(name in (b"set-cookie", b"set-cookie2") for name, _ in response.headers):
+    if sets_cookie(response.headers):
         return Reason.SET_COOKIE
     if varies_on_everything(response.headers):
         return Reason.VARY_STAR
     return _forbidden_by_directive(request, status, cc, asked, shared_credentials) or (
         None if explicit or _is_cacheable(response, cc) else Reason.STATUS
     )
+
+
+def sets_cookie(headers: Headers) -> bool:
+    """Whether a response was made for one client, as its cookie tells."""
+    return any(name in _COOKIES for name, _ in headers)
 
 
 def _forbidden_by_directive(
@@ -131,21 +138,21 @@ def stored_headers(headers: Headers, cc: CacheControl) -> Headers:
     Everything is kept, known or not, but hop-by-hop fields and those which Connection lists, what
     is about one exchange, and the fields that a qualified private or no-cache names.
     """
-    excluded = cc.private_fields | cc.no_cache_fields
-    listed = frozenset(name.lower() for name in members_of(lines_of(headers, b"connection")))
+    excluded = cc.private_fields | cc.no_cache_fields | PER_EXCHANGE
     return tuple(
         (name, value)
-        for name, value in headers
-        if name not in HOP_BY_HOP
-        and name not in PER_EXCHANGE
-        and name not in excluded
-        and name not in listed
-        and not name.startswith(PER_EXCHANGE_PREFIXES)
+        for name, value in _end_to_end(headers)
+        if name not in excluded and not name.startswith(PER_EXCHANGE_PREFIXES)
     )
 
 
+def _end_to_end(headers: Headers) -> Headers:
+    listed = frozenset(name.lower() for name in members_of(lines_of(headers, b"connection")))
+    return without(headers, HOP_BY_HOP | listed)
+
+
 def freshened(stored: Headers, new: Headers, cc: CacheControl) -> Headers:
-    """The stored fields, updated from a 304 or a HEAD response (§3.2); `cc` is that response's.
+    """The stored fields, updated from a 304 (§3.2); `cc` is that response's.
 
     Each field that the new response has replaces all stored lines of it. What describes the stored
     bytes stays: Content-Length must (§3.2), and the others would lie about a body that has not
@@ -158,3 +165,10 @@ def freshened(stored: Headers, new: Headers, cc: CacheControl) -> Headers:
     )
     replaced = frozenset(name for name, _ in fresh) | cc.private_fields | cc.no_cache_fields
     return tuple(pair for pair in stored if pair[0] not in replaced) + fresh
+
+
+def freshened_for_one(stored: Headers, new: Headers) -> Headers:
+    """The stored fields, updated from a 304 that may not be shared: what its one client gets, with
+    what is about this exchange."""
+    fresh = without(_end_to_end(new), _DESCRIBES_STORED_BODY | {b"age", OUR_TARGET})
+    return without(stored, frozenset(name for name, _ in fresh)) + fresh

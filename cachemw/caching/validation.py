@@ -1,8 +1,8 @@
 """Conditional requests, both ways (RFC 9111 §4.3, RFC 9110 §13).
 
 `evaluate` answers a client's condition from a stored response. `conditional_headers` asks the
-origin about a stored response, and `to_freshen` and `head_agrees` say what its answer confirms.
-How a confirmed response is updated is in `storing.freshened`.
+origin about a stored response, and `to_freshen` says what its answer confirms. How a confirmed
+response is updated is in `storing.freshened`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,14 @@ from cachemw.caching.dates import parse_date
 from cachemw.caching.etags import etag_of, is_strong, match_strongly, match_weakly, tags
 from cachemw.caching.fields import OWS
 from cachemw.caching.freshness import date_of
-from cachemw.messages import Headers, RequestHead, ResponseHead, first_of, lines_of, without
+from cachemw.messages import (
+    Header,
+    Headers,
+    RequestHead,
+    ResponseHead,
+    first_of,
+    without,
+)
 
 CONDITIONAL = frozenset(
     {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
@@ -95,15 +102,15 @@ def not_modified_headers(stored: Headers) -> Headers:
 
 
 def conditional_headers(stored: Headers) -> Headers:
-    """The fields that ask whether a stored response is still good (§4.3.1); none if it has no
-    validator."""
-    tag = etag_of(stored)
-    if tag is not None:
-        return ((b"if-none-match", tag),)
+    """The fields that ask whether a stored response is still good (§4.3.1), by every validator that
+    it has: who knows nothing of tags goes by the date."""
+    asking: list[Header] = []
+    if (tag := etag_of(stored)) is not None:
+        asking.append((b"if-none-match", tag))
     modified = first_of(stored, b"last-modified")
     if modified is not None and parse_date(modified, now=0) is not None:
-        return ((b"if-modified-since", modified),)
-    return ()
+        asking.append((b"if-modified-since", modified))
+    return tuple(asking)
 
 
 def unconditional(headers: Headers) -> Headers:
@@ -137,15 +144,3 @@ def _corresponds(stored: Headers, tag: bytes | None, modified: bytes | None) -> 
     own = etag_of(stored)
     same_tag = tag is None or (own is not None and match_weakly(own, tag))
     return same_tag and (modified is None or first_of(stored, b"last-modified") == modified)
-
-
-def head_agrees(stored: Headers, head: Headers) -> bool:
-    """Whether a 200 to HEAD speaks of the stored GET response (§4.3.5).
-
-    If so the stored response is to be freshened, otherwise to be considered stale.
-    """
-    return all(
-        lines_of(stored, name) == lines
-        for name in (b"etag", b"last-modified", b"content-length")
-        if (lines := lines_of(head, name))
-    )

@@ -28,7 +28,7 @@ from cachemw.testing.origin import GivenHeaders, raw_headers
 
 Verdict: TypeAlias = Literal["hit", "stale", "miss", "bypass"] | None
 
-_STALE = ("stale-while-revalidate", "stale-if-error", "soft-purged", "max-stale")
+_STALE = ("stale-while-revalidate", "soft-purged", "max-stale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ class Response:
         told = self._told
         if not told:
             return None
+        if self.detail == "stale-if-error":
+            return "stale"
         if "hit" in told:
             return "stale" if self.detail in _STALE else "hit"
         return "miss" if told.get("fwd") not in ("bypass", "method") else "bypass"

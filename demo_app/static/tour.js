@@ -57,6 +57,7 @@ function read(answer) {
   const ttl = (said.match(/ttl=(-?\d+)/) || [])[1];
   let outcome = response.status < 500 ? "answer" : "error";
   if (response.status === 429) outcome = "limited";
+  else if (detail === "stale-if-error") outcome = "stale";
   else if (/; hit/.test(said)) outcome = ttl < 0 || detail === "soft-purged" ? "stale" : "hit";
   else if (/; collapsed/.test(said)) outcome = "collapsed";
   else if (/fwd=(bypass|method)/.test(said)) outcome = "bypass";

@@ -391,6 +391,9 @@ def test_the_time_it_took_is_part_of_the_age() -> None:
         ([("cache-control", "max-age=9")], {"ttl": 7, "browser_ttl": 3}, "max-age=9"),
         ([("cache-control", "max-age=9")], {"ttl": 7, "force": True}, "no-cache"),
         ([("pragma", "no-cache")], {"ttl": 7, "browser_ttl": 3}, "max-age=3"),
+        ([], {"ttl": 7, "browser_ttl": 3, "vary_by": "cookie:theme"}, "private, max-age=3"),
+        ([], {"ttl": 7, "vary_by": lambda connection: "a"}, "private, no-cache"),
+        ([], {"ttl": 7, "vary_by": "Accept-Language"}, "no-cache"),
     ],
 )
 def test_what_clients_are_told(
@@ -401,6 +404,19 @@ def test_what_clients_are_told(
     assert [value.decode() for name, value in keep.headers if name == b"cache-control"] == [told]
     assert keep.tells_clients == (told != "max-age=9")
     assert not (keep.tells_clients and any(name == b"pragma" for name, _ in keep.headers))
+
+
+def test_caches_behind_us_are_told_what_selects() -> None:
+    def told(*said: tuple[str, str]) -> list[bytes]:
+        keep = judged(FRESH, *said, vary_by=["X-Tenant", "X-Region"])
+        assert isinstance(keep, Keep)
+        return [value for name, value in keep.headers if name == b"vary"]
+
+    assert told() == [b"x-region, x-tenant"]
+    assert told(("vary", "Accept, X-Tenant")) == [b"Accept, X-Tenant", b"x-region"]
+    assert told(("vary", "X-TENANT"), ("vary", "x-region")) == [b"X-TENANT", b"x-region"]
+    made_for_one = ("access-control-allow-origin", "https://a.example")
+    assert told(made_for_one) == [b"origin, x-region, x-tenant"]
 
 
 def test_an_expires_is_the_origins_word() -> None:
@@ -518,7 +534,8 @@ def test_a_304_of_no_age_left_renews_nothing() -> None:
 
 def test_what_the_app_can_be_asked() -> None:
     tag, date = ("etag", '"a"'), ("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT")
-    assert questions_about(entry(tag, date)) == ((b"if-none-match", b'"a"'),)
+    since = (b"if-modified-since", date[1].encode())
+    assert questions_about(entry(tag, date)) == ((b"if-none-match", b'"a"'), since)
     ours = entry(tag, date, has_own_etag=False)
     assert questions_about(ours) == ((b"if-modified-since", date[1].encode()),)
     assert questions_about(entry(tag, has_own_etag=False)) == ()

@@ -58,6 +58,22 @@ async def test_without_coalescing_everybody_asks() -> None:
     assert {answer.body for answer in await responses(askings)} == {b"x"}
 
 
+async def test_who_gets_what_was_made_for_another_is_told_its_age() -> None:
+    """RFC 9111 §4: caches further out must not take it for made just now."""
+    cache, gate = cached(), Gate()
+    cache.origin.answers(START, "first", gate, "rest", headers={**FRESH, "age": "7", "etag": '"a"'})
+    leader = cache.start("GET", "/")
+    await leader.chunk()
+    cache.clock.advance("3s")
+    follower = cache.start("GET", "/")
+    knowing = cache.start("GET", "/", headers={"if-none-match": '"a"'})
+    assert [(await one.head()).status for one in (follower, knowing)] == [200, 304]
+    gate.open()
+    first, second, third = await responses([leader, follower, knowing])
+    assert [one.is_collapsed for one in (first, second, third)] == [False, True, True]
+    assert [one.header("age") for one in (first, second, third)] == ["7", "10", "10"]
+
+
 async def test_a_leader_that_fails_costs_its_followers_only_their_own_run() -> None:
     cache, gate = cached(), Gate()
     cache.origin.answers_once(gate, START, ValueError("first"))

@@ -77,6 +77,8 @@ class Step:
     saw: tuple[str, ...] | None = None
     """Fields that the app saw; `!name` for one that it must not see."""
     ttl: int | None = None
+    answered: int | None = None
+    """What the app has answered, as Cache-Status tells it."""
     host: str = "shop.example"
     again: Says | None = None
     """What the app answers when it is asked a second time for the same request."""
@@ -234,6 +236,8 @@ def _check(step: Step, seen: Seen, stage: Stage, *, asked: int) -> None:
         assert seen.body == step.text, f"the body is {seen.body!r}, not {step.text!r}"
     if step.method == "HEAD" or seen.status in (204, 304):
         assert seen.body == b"", "there is a body"
+    if step.answered is not None:
+        assert f"fwd-status={step.answered}" in lines[0], f"Cache-Status is {lines}"
     if step.ttl is not None:
         assert ttl == step.ttl, f"ttl is {ttl}, not {step.ttl}"
     for line in step.has:

@@ -212,6 +212,27 @@ def _scenarios() -> Iterator[Scenario]:
     )
     yield Scenario(
         "policy",
+        "vary_by a header is told to caches behind us",
+        [
+            get(app=says(FRESH), told=KEPT, has=("vary: x-tenant",)),
+            get(told="hit", run=1, has=("vary: x-tenant",)),
+            get("X-Tenant: a", app=says(FRESH, "Vary: Accept"), told=OTHER),
+            get("X-Tenant: a", told="hit", run=2, has=("vary: Accept", "vary: x-tenant")),
+        ],
+        policy(vary_by="X-Tenant"),
+    )
+    for inputs, by in (("a cookie", "cookie:theme"), ("a function", who)):
+        yield Scenario(
+            "policy",
+            f"what no Vary can say ({inputs}) is private for caches behind us",
+            [
+                get(app=says(), told=KEPT, has=("cache-control: private, max-age=7",)),
+                get(told="hit", run=1, has=("cache-control: private, max-age=7",)),
+            ],
+            policy(vary_by=by, ttl=60, browser_ttl=7),
+        )
+    yield Scenario(
+        "policy",
         "vary_by a cookie, which is no credential then",
         [
             get("Cookie: theme=dark", app=says(FRESH), told=KEPT),
@@ -310,7 +331,12 @@ def cors() -> Scenario:
                 app=says(FRESH, f"Access-Control-Allow-Origin: {other}"),
                 told=OTHER,
             ),
-            get(f"Origin: {one}", told="hit", run=1, has=(f"access-control-allow-origin: {one}",)),
+            get(
+                f"Origin: {one}",
+                told="hit",
+                run=1,
+                has=(f"access-control-allow-origin: {one}", "vary: origin"),
+            ),
             get(app=says(FRESH), told=OTHER),
         ],
     )

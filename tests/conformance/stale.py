@@ -6,7 +6,7 @@ from tests.conformance.play import FAILS, Scenario, Step, get, policy, says
 
 KEPT = "fwd=uri-miss stored"
 SWR = "hit detail=stale-while-revalidate"
-SIE = "hit detail=stale-if-error"
+SIE = "fwd=stale detail=stale-if-error"
 NOT_KEPT = {404: "no-lifetime", 410: "no-lifetime", 400: "status", 501: "error"}
 FAILS_AS_503 = says(status=503)
 SHORT = "Cache-Control: max-age=10"
@@ -160,7 +160,7 @@ def _scenarios() -> Iterator[Scenario]:
                 f"stale in place of {status}",
                 [
                     get(app=says(headers), told=KEPT),
-                    get(after=15, app=says(status=status), told=SIE, run=1),
+                    get(after=15, app=says(status=status), told=SIE, run=1, answered=status),
                     get(app=says(headers), told="fwd=stale stored"),
                 ],
                 policy(**options),
@@ -207,7 +207,7 @@ def _scenarios() -> Iterator[Scenario]:
                 "Cache-Control: max-age=1, stale-if-error=99",
                 after=5,
                 app=says(status=503),
-                told=SIE,
+                told="fwd=request detail=stale-if-error",
                 run=1,
             ),
         ],

@@ -175,6 +175,7 @@ def _scenarios() -> Iterator[Scenario]:
                 run=1,
                 saw=('if-none-match: "a"',),
                 has=("x: 1",),
+                answered=304,
             ),
             get(app=says('ETag: "b"', ASKED), told="fwd=stale stored", run=3),
             get(
@@ -182,6 +183,19 @@ def _scenarios() -> Iterator[Scenario]:
                 told=CONFIRMED,
                 run=3,
                 saw=('if-none-match: "b"',),
+            ),
+        ],
+    )
+    yield Scenario(
+        "9111 §4.3.1",
+        "by the tag and the date, where it has both",
+        [
+            get(app=says(ASKED, *TAGGED), told=KEPT),
+            get(
+                app=says('ETag: "a"', status=304),
+                told=CONFIRMED,
+                run=1,
+                saw=('if-none-match: "a"', f"if-modified-since: {at(-1000)}"),
             ),
         ],
     )
@@ -353,6 +367,41 @@ def _scenarios() -> Iterator[Scenario]:
             ),
         ],
     )
+    for title, line in (
+        ("private", "Cache-Control: private, max-age=5"),
+        ("no-store", "Cache-Control: no-store"),
+        ("a cookie", "Set-Cookie: sid=1"),
+    ):
+        name, value = line.split(": ")
+        yield Scenario(
+            "9111 §4.3.4",
+            f"a 304 with {title} is for its client alone, who gets its fields",
+            [
+                get(
+                    app=says("Cache-Control: max-age=10, stale-if-error=99", 'ETag: "a"', "X: old"),
+                    told=KEPT,
+                ),
+                get(
+                    after=20,
+                    app=says(
+                        *(line, 'ETag: "a"', "X: new", "X-Request-ID: 2", "Age: 4"),
+                        *("Connection: x-hop", "X-Hop: 1", "Content-Type: x/y"),
+                        status=304,
+                    ),
+                    told=CONFIRMED,
+                    run=1,
+                    has=(f"{name}: {value}", "x: new", "x-request-id: 2", "age: 4", 'etag: "a"'),
+                    lacks=("x-hop", "connection", "content-type"),
+                ),
+                get(
+                    app=says('ETag: "a"', status=304),
+                    told=CONFIRMED,
+                    run=1,
+                    has=("x: old",),
+                    lacks=("set-cookie", "x-request-id"),
+                ),
+            ],
+        )
     yield Scenario(
         "9111 §4.3.3",
         "another 200 takes its place",
@@ -397,6 +446,32 @@ def _scenarios() -> Iterator[Scenario]:
                 app=says("Cache-Control: no-store", body=b"four"),
                 told="fwd=uri-miss detail=no-store",
             ),
+        ],
+    )
+    short = "Cache-Control: max-age=10, stale-if-error=99"
+    yield Scenario(
+        "9111 §4.3.5",
+        "HEAD has the app asked about what a GET has left, and freshens it",
+        [
+            get(app=says(short, 'ETag: "a"', "X: old"), told=KEPT),
+            request(
+                "HEAD",
+                after=20,
+                app=says('ETag: "a"', "X: new", status=304),
+                told=CONFIRMED,
+                has=("x: new",),
+                saw=('if-none-match: "a"',),
+            ),
+            get(after=9, told="hit", run=1, has=("x: new", "age: 9")),
+        ],
+    )
+    yield Scenario(
+        "9111 §4.3.5",
+        "HEAD that finds something else takes its place, whole",
+        [
+            get(app=says(short, 'ETag: "a"'), told=KEPT),
+            request("HEAD", after=20, app=says(FRESH, 'ETag: "b"'), told="fwd=stale stored"),
+            get(told="hit", run=2, has=('etag: "b"',)),
         ],
     )
     yield Scenario(
