@@ -73,7 +73,7 @@ class Holding:
     async def _replace(self, found: Found, new: Replace, session: Session) -> None:
         """Two steps, as the new session may live in another slot. Between them there is none."""
         if not new.keeps:
-            session.retain(new.changes.own)
+            session.retain(session.assigned)
         guards = _guards(session, new.changes)
         taken = await self._sessions.vault.take(found.session_id, guards, followed=True)
         if isinstance(taken, Lost) and new.subject is None:
@@ -91,7 +91,7 @@ class Holding:
         else:
             # Another user's session, or one that a logout ended a moment ago: this request's own
             # words are all that the new one may hold.
-            session.retain(new.changes.own)
+            session.retain(session.assigned)
             seen = values = dict(new.changes.own)
         if values:
             await self._create(values, new.subject, login=new.subject is not None, seen=seen)

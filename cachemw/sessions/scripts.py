@@ -66,7 +66,10 @@ def _create(db: Keyspace, keys: Keys, args: Keys) -> Reply:
 
 
 def _trimmed(db: Keyspace, look: Look, idle: int) -> list[tuple[int, bytes]]:
-    """The subject's entries by last use, after those whose time is up were dropped."""
+    """The subject's entries by last use, after those whose time is up were dropped.
+
+    A server looks at a few of them only where none has to make room.
+    """
     good: list[tuple[int, bytes]] = []
     try:
         entries = db.hgetall(look.index)

@@ -4,6 +4,7 @@
 is known here.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ class Visit:
         self._is_http = scope["type"] == "http"
         self._sessions = sessions
         self._holding = Holding(sessions, self._headers)
+        self._turn = asyncio.Lock()  # tasks of one request may load or save at once
         self._loaded = False
         self._begun: Awaitable[Reply] | None = None
         self._client_has: bytes | None = None  # the id in the client's cookie, as far as we know
@@ -55,13 +57,9 @@ class Visit:
         The store is asked only for what could be an id of ours.
         """
         if not self._loaded:
-            self._loaded = True
-            was_accessed = hasattr(self, "session") and self.session.accessed
-            self.session = await self._read()
-            self._abandoned = False
-            self._failure = None
-            self.session.accessed = was_accessed
-            self.session.guard(*self._sessions.settings.guarded)
+            async with self._turn:
+                if not self._loaded:
+                    await self._load_now()
         return self.session
 
     def begin(self) -> Awaitable[Reply] | None:
@@ -104,13 +102,13 @@ class Visit:
         Raises `SessionUnavailable`, `ConflictError`, and what a session refuses to hold.
         """
         if self._may_need_settling():
-            await self._settle(status)
+            await self._settle_in_turn(status)
         return self._cookie_due()
 
     async def settle_early(self) -> None:
         """The same, before the response. A cookie that falls due is kept for it."""
         if self._may_need_settling():
-            await self._settle(200)
+            await self._settle_in_turn(200)
 
     def answered(self) -> None:
         """The response has begun: from here on no cookie can be sent.
@@ -128,6 +126,15 @@ class Visit:
             self._holding.found = replace(self._holding.found, session_id=session_id)
 
     # --- reading
+
+    async def _load_now(self) -> None:
+        was_accessed = hasattr(self, "session") and self.session.accessed
+        self.session = await self._read()
+        self._loaded = True
+        self._abandoned = False
+        self._failure = None
+        self.session.accessed = was_accessed
+        self.session.guard(*self._sessions.settings.guarded)
 
     async def _read(self) -> Session:
         if self.found is not None:
@@ -178,6 +185,11 @@ class Visit:
     def _is_old(self) -> bool:
         found, renew = self.found, self._sessions.settings.renew
         return found is not None and renew is not None and found.record.is_due(renew)
+
+    async def _settle_in_turn(self, status: int) -> None:
+        async with self._turn:
+            if self._may_need_settling():  # or another task has just seen to it
+                await self._settle(status)
 
     async def _settle(self, status: int) -> None:
         session, holding = self.session, self._holding

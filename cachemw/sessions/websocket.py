@@ -48,6 +48,7 @@ class Socket:
         self._receive = receive
         self._send = send
         self._answered = False
+        self._is_open = False
         self._refused = False
         self._heard = False
         self._over = asyncio.Event()
@@ -80,12 +81,12 @@ class Socket:
         if message["type"] in ("websocket.accept", "websocket.http.response.start"):
             message = await self._with_session(message)
         elif message["type"] == "websocket.close":
-            self._answered = True
+            self._answered, self._is_open = True, False
             if self._watch is not None:
                 self._watch.cancel()  # or it might close once more
         await self._send(message)
-        if message["type"] == "websocket.accept":
-            self._start_watching()
+        self._is_open = self._is_open or message["type"] == "websocket.accept"
+        self._see_to_the_watch()
 
     async def _with_session(self, message: Message) -> Message:
         accepts = message["type"] == "websocket.accept"
@@ -104,6 +105,7 @@ class Socket:
         return {**message, "headers": headers}
 
     async def _from_client(self) -> Message:
+        self._see_to_the_watch()
         if self._watch is None:
             message = await self._receive()
         else:
@@ -126,10 +128,11 @@ class Socket:
         finally:
             over.cancel()
 
-    def _start_watching(self) -> None:
-        interval = self._sessions.settings.websocket_check
-        if self._visit.found is not None and interval > 0:
-            self._watch = asyncio.create_task(self._keep_watch(self._visit.found, interval))
+    def _see_to_the_watch(self) -> None:
+        """Watch over the session as soon as there is one: a lazy one may be loaded at any time."""
+        interval, found = self._sessions.settings.websocket_check, self._visit.found
+        if self._is_open and self._watch is None and found is not None and interval > 0:
+            self._watch = asyncio.create_task(self._keep_watch(found, interval))
 
     async def _keep_watch(self, found: Found, interval: float) -> None:
         while True:

@@ -8,11 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cachemw.sessions.guards import load_session
+from cachemw.sessions.ids import digest_of_subject, index_key, place_of_subject
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores import open_store
 from cachemw.stores.redis import RedisStore
 from tests.sessions.apps import session_app
 from tests.sessions.browser import Browser
+from tests.sessions.world import session_of
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +103,30 @@ async def test_a_lazy_session_costs_nothing_until_somebody_asks(store: RedisStor
     assert await meter.calls() == {}
     assert (await browser.post("/ask")).json() == {"user_id": 7}
     assert trips(await meter.calls()) == 1
+
+
+async def test_a_login_does_not_look_at_all_others_of_its_subject(store: RedisStore) -> None:
+    """Where their number is not limited, somebody may be logged in a million times."""
+    app = session_app(Sessions(store=store, renew=None, max_sessions=None))
+    first = Browser(app)
+    await first.post("/update", {"user_id": 7})
+    meter = Meter(store)
+    await meter.calls()
+
+    await Browser(app).post("/update", {"user_id": 7})
+    assert "hgetall" not in await meter.calls()
+
+    # Entries of sessions that have ended by their time are not kept for ever all the same.
+    place = place_of_subject("7")
+    index, who = store.prefix + index_key(place), digest_of_subject("7")
+    dead = [part for n in range(100) for part in (b"%b:%x" % (who, n), b"1 1 1 phone")]
+    await store.ask("HSET", index, *dead)
+    logins = 60
+    for _ in range(logins):
+        await Browser(app).post("/update", {"user_id": 7})
+    (left,) = await store.ask("HLEN", index)
+    assert left <= 2 + logins + 40
+    assert await session_of(first) == {"user_id": 7}
 
 
 async def test_every_key_has_an_expiry(store: RedisStore) -> None:

@@ -5,8 +5,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from starlette.requests import HTTPConnection
 
+from cachemw.sessions.guards import load_session
 from cachemw.sessions.middleware import SessionMiddleware
+from cachemw.sessions.sessions import Sessions
+from tests.sessions.apps import session_app
 from tests.sessions.browser import Browser
 from tests.sessions.world import World, session_of
 
@@ -140,6 +144,34 @@ async def test_revocation_closes_the_socket() -> None:
     }
     assert world.app.app.state.goodbyes == [1008]  # type: ignore[attr-defined]
     assert await session_of(browser) == {}
+
+
+@pytest.mark.parametrize("then", ["listens", "speaks"])
+async def test_revocation_closes_a_socket_that_loaded_its_session_late(then: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        await load_session(HTTPConnection(scope))
+        loaded.set()
+        if then == "speaks":
+            await send({"type": "websocket.send", "text": "hello"})
+        heard.append(await receive())
+
+    heard: list[Any] = []
+    loaded = asyncio.Event()
+    world = World(websocket_check="10ms", lazy=True)
+    browser = Browser(session_app(Sessions(store=world.store, renew=None)))
+    await browser.post("/update", {"user_id": 7})
+    around = SessionMiddleware(app, sessions=world.sessions)
+    async with Browser(around, cookie=browser.cookie).websocket("/") as socket:
+        socket.say("load it")
+        await loaded.wait()
+        if then == "speaks":
+            assert (await socket.next())["text"] == "hello"
+        await world.sessions.revoke_all(7)
+        assert (await socket.next())["code"] == 1008
+    assert heard[0]["type"] == "websocket.disconnect"
 
 
 async def test_a_login_elsewhere_with_the_same_session_closes_it_too() -> None:

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.anyio
 EVERYTHING = "+mget +set +unlink +evalsha +eval +scan +ping +info"
 ROOT = Path(cachemw.__file__).parent
 IN_SCRIPTS = "+time +get +getrange +setrange +exists +incrby +pttl +pexpire +rename +del " + (
-    "+hset +hget +hmget +hgetall +hexists +hlen +hstrlen +hkeys +hdel +xadd +xrange +xrevrange"
+    "+hset +hget +hmget +hgetall +hexists +hlen +hstrlen +hkeys +hrandfield +hdel "
+    "+xadd +xrange +xrevrange"
 )
 
 

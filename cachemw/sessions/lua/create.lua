@@ -8,9 +8,16 @@ created, renewed = digits(now), digits(now)
 login = ARGV[5] == '1' and created or '0'
 deadline = now + absolute
 
+-- Without a limit nobody has to make room, and a look at all entries would take the longer the more
+-- there are: a few of them with each login keep those few whose time is up.
+local function entries()
+  if most > 0 then return redis.pcall('HGETALL', KEYS[2]) end
+  return redis.pcall('HRANDFIELD', KEYS[2], 16, 'WITHVALUES')
+end
+
 local evicted = {}
 if subject ~= '-' then
-  local all = redis.pcall('HGETALL', KEYS[2])
+  local all = entries()
   if all.err then
     redis.call('DEL', KEYS[2])
     all = {}
