@@ -102,7 +102,8 @@ def _count(
     _forget_stranger(keyspace, census)
     if keyspace.hget(census, variant) is None and keyspace.hlen(census) >= most:
         stored = keyspace.hgetall(census).items()
-        keyspace.hdel(census, [name for name, ends in stored if int(ends) <= now])
+        ended = [name for name, ends in stored if not ends.isdigit() or int(ends) <= now]
+        keyspace.hdel(census, ended)
         if keyspace.hlen(census) >= most:
             left = keyspace.hgetall(census).items()
             dropped = min((int(ends), name) for name, ends in left)[1]

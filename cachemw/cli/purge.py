@@ -181,5 +181,5 @@ async def _purge(found: Reached, orders: Orders, *, soft: bool, region: str | No
             count += await cache.purge(pattern=pattern, soft=soft, progress=done)
     if orders.everything:
         with progress("everything"):
-            await purge_everything(found.store, Keeper(found.store, region))
+            await purge_everything(found.store, Keeper(found.store))
     return count

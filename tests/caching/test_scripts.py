@@ -99,7 +99,7 @@ def steps(chance: random.Random, store: Store) -> list[tuple[Script, list[bytes]
             (ENSURE, [MARK, *STAMPS], [instant, older, lives, lives, token, *seals]),
             (PURGE, [MARK, *STAMPS], [instant, chance.choice([b"0", b"1"]), lives, lives, *seals]),
             (PUT, [chance.choice(ALL)], [garbage, lives]),
-            (PUT_HASH, [chance.choice(ALL)], [b"f", lives]),
+            (PUT_HASH, [chance.choice(ALL)], [b"f", chance.choice([b"1", b"junk"]), lives]),
             (FORGET, [chance.choice(ALL)], []),
         ]
         weights = [3, 3, 2, 3, 6, 2, 3, 4, 4, 1, 0.5, 1]
@@ -114,8 +114,8 @@ def _put(space: Any, keys: Any, args: Any) -> int:
 
 def _put_hash(space: Any, keys: Any, args: Any) -> int:
     space.delete(keys[0])
-    space.hset(keys[0], {args[0]: b"1"})
-    space.expire(keys[0], int(args[1]))
+    space.hset(keys[0], {args[0]: args[1]})
+    space.expire(keys[0], int(args[2]))
     return 1
 
 
@@ -126,8 +126,8 @@ def _forget(space: Any, keys: Any, args: Any) -> int:
 PUT = Script("put", "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return 1", _put)
 PUT_HASH = Script(
     "put_hash",
-    "redis.call('DEL', KEYS[1]) redis.call('HSET', KEYS[1], ARGV[1], '1') "
-    "redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1",
+    "redis.call('DEL', KEYS[1]) redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) "
+    "redis.call('PEXPIRE', KEYS[1], ARGV[3]) return 1",
     _put_hash,
 )
 FORGET = Script("forget", "return redis.call('DEL', KEYS[1])", _forget)
@@ -144,4 +144,18 @@ async def test_lua_and_twin_live_through_the_same_history(seed: int, redis_url: 
         for key in ALL:
             twin, lua = seen_in_memory(memory, key), await seen_on_server(server, key)
             assert twin == lua, (script.name, keys, args, key)
+    await server.aclose()
+
+
+async def test_what_somebody_else_has_counted_keeps_no_variant_out(redis_url: str) -> None:
+    server = open_store(redis_url + ("&" if "?" in redis_url else "?") + "prefix=&deadline=5s")
+    for store in (MemoryStore(), server):
+        signpost = store.sealed(RECORD, pack(Signpost((b"accept",), b"GENERAT1")))
+        for number, name in enumerate((b"a", b"b")):
+            variant = store.sealed(VARIANTS[number], pack(Entry(HEADER, b"variant")))
+            keys = [RECORD, LEASES, VARIANTS[number], CENSUS]
+            await store.run(LEASE, [LEASES], [b"-", b"t", b"90000"])
+            args = [b"-", b"t", b"90000", signpost, name, variant, b"1"]
+            assert await store.run(KEEP, keys, args) == 1
+            await store.run(PUT_HASH, [CENSUS], [b"f", b"junk", b"90000"])
     await server.aclose()

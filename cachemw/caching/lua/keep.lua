@@ -39,7 +39,8 @@ end
 if redis.call('HEXISTS', KEYS[4], variant) == 0 and redis.call('HLEN', KEYS[4]) >= most then
   local census = redis.call('HGETALL', KEYS[4])
   for i = 1, #census, 2 do
-    if tonumber(census[i + 1]) <= now then redis.call('HDEL', KEYS[4], census[i]) end
+    local ends = tonumber(census[i + 1])
+    if not ends or ends <= now then redis.call('HDEL', KEYS[4], census[i]) end
   end
   if redis.call('HLEN', KEYS[4]) >= most then
     local first
