@@ -63,7 +63,7 @@ LAYERS = [
     # decisions: nothing waits, and `now` is an argument
     ("routes", "caching/*", "sessions/*", "ratelimit/*", "telemetry/*"),
     # values
-    ("messages", "errors", "durations", "scripts", "clientip", "sizes", "words"),
+    ("messages", "errors", "durations", "scripts", "clientip", "sizes", "words", "scopekeys"),
 ]
 OUTERMOST = 0
 PURE = 3  # this row and those below

@@ -22,13 +22,11 @@ from cachemw.caching.setting import Settings
 from cachemw.caching.shelf import Shelf
 from cachemw.caching.status import Forward
 from cachemw.messages import Header, RequestHead
+from cachemw.scopekeys import RESULT
 from cachemw.stores.base import Store
 from cachemw.telemetry.events import Exchange, Outcome, shortened
 
 logger = logging.getLogger("cachemw.cache")
-
-RESULT = "cachemw.result"
-"""The scope key that tells outer layers what became of a request: hit, stale, miss or bypass."""
 
 
 class Engine:

@@ -23,10 +23,7 @@ from cachemw.caching.keys import canonical_path, canonical_query
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.policy import CachePolicy
 from cachemw.messages import Headers, RequestHead
-
-ASKED_BY = "cachemw.asked_by"
-"""The scope key under which the request stands that set a fill off: for limits, which count it.
-None in a refresh: nobody asks, and nobody is to be charged."""
+from cachemw.scopekeys import ASKED_BY
 
 WHO = ("user", "auth", "session")
 TRACES = ("route", "endpoint", "path_params", "path_format", "router")

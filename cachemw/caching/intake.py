@@ -39,11 +39,11 @@ from cachemw.caching.shelf import all_tags
 from cachemw.caching.tenure import Tenure, settled
 from cachemw.caching.validation import to_freshen
 from cachemw.messages import RequestHead, ResponseHead, first_of
+from cachemw.scopekeys import SESSION_USED
 
 logger = logging.getLogger("cachemw.cache")
 
 ETAG_PATIENCE = 0.005  # seconds that the head of a response with a length waits for its body
-SESSION_USED = "cachemw.session_used"
 
 _BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 

@@ -28,7 +28,7 @@ from cachemw.asgi import (
 )
 from cachemw.caching.cache import Cache
 from cachemw.caching.cache_control import NOTHING, CacheControl, requested
-from cachemw.caching.call import RESULT, Call, Engine
+from cachemw.caching.call import Call, Engine
 from cachemw.caching.changes import Changes
 from cachemw.caching.credentials import is_known_from_outside
 from cachemw.caching.endings import attend
@@ -46,6 +46,7 @@ from cachemw.caching.status import Forward
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.messages import Headers, ResponseHead
 from cachemw.routes import Matched, Routes, RouteTable, app_routes
+from cachemw.scopekeys import RESULT
 from cachemw.stores.base import Store
 from cachemw.stores.near import with_near
 from cachemw.telemetry.bulletin import Publisher

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from cachemw.clientip import ForwardingHeader, TrustedProxies, client_address, parse_address
 from cachemw.errors import ConfigurationError
 from cachemw.messages import first_of
+from cachemw.scopekeys import ASKED_BY
 
 PROXIES = "cachemw.trusted_proxies"
 """The scope key under which the middleware says which proxies it was told to trust."""
@@ -28,9 +29,6 @@ NO_SESSION_YET = (
     "or decorator, or put the session middleware outside the limits"
 )
 NOBODY = TrustedProxies()
-ASKED_BY = "cachemw.asked_by"
-"""The scope key under which the cache leaves the request as it came, where an app makes a page for
-everybody and is not told who asks. None where nobody asks: an entry is refreshed ahead of time."""
 
 
 def is_nobodys(scope: Scope) -> bool:
@@ -84,7 +82,7 @@ class ClientIP:
         client = asked.get("client")
         peer: str | None = (client[0] or None) if client else None
         if not trusted:
-            return _named(peer, self.ipv6_prefix)
+            return _peer_alone(peer, self.ipv6_prefix)
         lines = tuple(asked["headers"])
         return client_address(
             peer, lines, trusted, source=self.source, ipv6_prefix=self.ipv6_prefix
@@ -94,11 +92,11 @@ class ClientIP:
         """An address as somebody types it, in the form in which it is counted."""
         if parse_address(value) is None:
             return value  # a network already, or no address at all
-        return _named(value, self.ipv6_prefix) or value
+        return _peer_alone(value, self.ipv6_prefix) or value
 
 
 @lru_cache(maxsize=4096)
-def _named(peer: str | None, ipv6_prefix: int) -> str | None:
+def _peer_alone(peer: str | None, ipv6_prefix: int) -> str | None:
     """The client when no header is believed: remembered, for it is asked with every request."""
     return client_address(peer, (), NOBODY, ipv6_prefix=ipv6_prefix)
 

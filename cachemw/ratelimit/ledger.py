@@ -15,12 +15,6 @@ from cachemw.scripts import Reply
 LEDGER = "cachemw.limits"
 """The scope key under which a request carries its ledger."""
 
-RESULT = "cachemw.result"
-"""The scope key under which the response cache says what it did (`"hit"`, `"miss"`, `"stale"`...).
-
-Whoever answers from a cache sets it before `http.response.start`; `cost_on_hit` is judged by it.
-"""
-
 
 class Ledger:
     """The charges of one connection."""

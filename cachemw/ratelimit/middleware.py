@@ -22,7 +22,7 @@ from cachemw.ratelimit.failures import FIELDS, dress_own_handler, has_own_handle
 from cachemw.ratelimit.guard import SERVED_BY, method_of
 from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limit_fields, up
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
-from cachemw.ratelimit.ledger import LEDGER, RESULT, Ledger
+from cachemw.ratelimit.ledger import LEDGER, Ledger
 from cachemw.ratelimit.limiter import Limiter, decision_of
 from cachemw.ratelimit.marks import (
     demand_distinct_meanings,
@@ -37,6 +37,7 @@ from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
 from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
 from cachemw.routes import AppRoute, Matched, Routes, RouteTable, app_routes
+from cachemw.scopekeys import RESULT
 from cachemw.stores.base import Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cachemw.ahead import Question, leave, taken
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Header, Headers
+from cachemw.scopekeys import SESSION_USED
 from cachemw.sessions.errors import ConflictError, SessionUnavailable
 from cachemw.sessions.headers import marked
 from cachemw.sessions.options import SessionOptions
@@ -23,9 +24,6 @@ from cachemw.sessions.sessions import Sessions
 from cachemw.sessions.visit import Visit
 from cachemw.sessions.websocket import Socket
 from cachemw.stores.base import Store
-
-SESSION_USED = "cachemw.session_used"
-"""Set to True in the scope once a response depends on its session, before the response begins."""
 
 VISIT = "cachemw.session_visit"
 _log = logging.getLogger("cachemw.sessions")

@@ -12,10 +12,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw.ratelimit.identity import header
-from cachemw.ratelimit.ledger import RESULT
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.rule import RateLimit
+from cachemw.scopekeys import RESULT
 from tests.ratelimit.apps import Client, Clock, app_with
 
 pytestmark = pytest.mark.anyio

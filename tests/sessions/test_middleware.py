@@ -9,10 +9,10 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from cachemw.scopekeys import SESSION_USED
 from cachemw.sessions import ids
 from cachemw.sessions.errors import SessionTooLarge
 from cachemw.sessions.guards import save_session
-from cachemw.sessions.middleware import SESSION_USED
 from cachemw.sessions.sessions import Sessions
 from tests.sessions.apps import Gate, session_app
 from tests.sessions.browser import Browser
