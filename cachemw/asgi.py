@@ -1,12 +1,17 @@
 """The only file that reads ASGI scopes and builds ASGI messages."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote, unquote
 
 from starlette.types import Message, Receive, Scope, Send
 
 from cachemw.messages import Header, RequestHead, ResponseHead, first_of, plain_host
+
+# What a request names its resource by, next to its Host field.
+_NAMED_BY = ("method", "scheme", "root_path", "path", "raw_path", "query_string")
+_named_by = itemgetter(*_NAMED_BY)
 
 # Ways around plain body messages. A response that is to be kept must not take them.
 _SHORTCUTS = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
@@ -56,17 +61,11 @@ def address_of(scope: Scope, fields: Mapping[bytes, bytes]) -> tuple[Hashable, .
     host = fields.get(b"host")
     if host is None:
         return None
-    get = scope.get
-    return (
-        id(get("app")),
-        scope["method"],
-        host,
-        scope["path"],
-        get("raw_path"),
-        get("query_string"),
-        get("root_path"),
-        get("scheme"),
-    )
+    try:
+        named = _named_by(scope)
+    except KeyError:  # servers may leave some of it out
+        named = tuple(map(scope.get, _NAMED_BY))
+    return id(scope.get("app")), host, named
 
 
 def host_of(scope: Scope) -> bytes:

@@ -121,10 +121,11 @@ def is_known_from_outside(scope: Mapping[str, Any]) -> bool:
 
     A user who is not even a user object is taken for somebody.
     """
-    user = scope.get("user")
+    user, extensions = scope.get("user"), scope.get("extensions")
+    if user is None and not extensions:
+        return False
     has_user = user is not None and bool(getattr(user, "is_authenticated", True))
-    extensions: Mapping[str, Any] = scope.get("extensions") or {}
-    tls: Mapping[str, Any] = extensions.get("tls") or {}
+    tls: Mapping[str, Any] = (extensions or {}).get("tls") or {}
     return has_user or bool(tls.get("client_cert_chain") or tls.get("client_cert_name"))
 
 

@@ -11,7 +11,7 @@ happens from the key on is `exchange.py`; requests that change something are `ch
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -50,7 +50,7 @@ from cachemw.scopekeys import RESULT
 from cachemw.stores.base import Store
 from cachemw.stores.near import with_near
 from cachemw.telemetry.bulletin import Publisher
-from cachemw.telemetry.events import Exchange, shortened
+from cachemw.telemetry.events import Exchange
 
 logger = logging.getLogger("cachemw.cache")
 
@@ -93,6 +93,7 @@ class CacheMiddleware:
         self._data = data
         self._publisher = Publisher(store)
         self.engine = Engine(app, store, region)
+        self.tally = store.tally
         self.changes = Changes(store, self.engine.keeper, self.policies, self.purges)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,10 +128,10 @@ class CacheMiddleware:
             await self._route(scope, receive, send, look)
             return
         age, (status, headers, body) = served
-        scope[RESULT], path, route = "hit", shortened(scope["path"]), page.route
+        scope[RESULT], path, route, took = "hit", page.path, page.route, page.took
         seconds, size = perf_counter() - began, len(body)
-        engine.tally.exchanged(
-            Exchange(now, method, path, route, "hit", "", status, age, seconds, size, page.took)
+        self.tally.exchanged(
+            Exchange(now, method, path, route, "hit", "", status, age, seconds, size, took)
         )
         await respond(send, status, headers, body)
 
@@ -155,7 +156,8 @@ class CacheMiddleware:
             return None, {}
         if not self.policies.is_current(app := scope.get("app")):
             self.policies.resolve(app)
-        pages.keep_to(self.policies.edition)
+        if pages.edition != self.policies.edition:
+            pages.keep_to(self.policies.edition)
         fields = fields_of(scope)
         page = pages.of(address_of(scope, fields), fields)
         if page is not None and page.knows_nobody:
@@ -163,20 +165,21 @@ class CacheMiddleware:
             return None if is_known else page, fields
         return page, fields
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send, look: Look | None) -> None:
-        """The long way."""
+    def _route(
+        self, scope: Scope, receive: Receive, send: Send, look: Look | None
+    ) -> Awaitable[None]:
+        """The long way. No coroutine of its own: most requests that come here only pass by."""
         method: str = scope["method"]
         app, path, host = scope.get("app"), route_path(scope), host_of(scope)
         matched = self.policies.match(app, method, path, host)
         if method not in SAFE_METHODS and (matched is None or method not in matched.policy.methods):
-            await self._change(scope, receive, send)
-        elif matched is None:
-            self.engine.tally.counts.unruled += 1
-            await self.app(scope, receive, send)
-        elif not matched.policy.methods:  # switched off here: neither cached nor counted
-            await self.app(scope, receive, send)
-        else:
-            await self._answer(scope, receive, send, matched, look)
+            return self._change(scope, receive, send)
+        if matched is None:
+            self.tally.counts.unruled += 1
+            return self.app(scope, receive, send)
+        if not matched.policy.methods:  # switched off here: neither cached nor counted
+            return self.app(scope, receive, send)
+        return self._answer(scope, receive, send, matched, look)
 
     async def _answer(
         self,

@@ -26,6 +26,7 @@ from cachemw.caching.rules import Found
 from cachemw.caching.status import CACHE_STATUS, HIT, LARGEST, hit
 from cachemw.errors import UnreadableEntry
 from cachemw.messages import RequestHead, first_of
+from cachemw.telemetry.events import shortened
 
 Address: TypeAlias = tuple[Hashable, ...]
 Fields: TypeAlias = Mapping[bytes, bytes]
@@ -46,10 +47,10 @@ class Bystanders:
 
     def __init__(self, policy: CachePolicy) -> None:
         self.policy = policy
-        self._names: set[bytes] = set()
+        self.known: set[bytes] = set()
 
     def are_all(self, names: Collection[bytes]) -> bool:
-        known = self._names
+        known = self.known
         if known.issuperset(names):
             return True
         if any(map(self._has_a_say, names)):
@@ -82,10 +83,10 @@ class Page:
             "_received",
             "_rest",
         ),
-        *("bystanders", "is_near", "keys", "knows_nobody", "route", "took"),
+        *("bystanders", "is_near", "keys", "knows_nobody", "path", "route", "took"),
     )
 
-    def __init__(self, found: Found, bystanders: Bystanders, route: str) -> None:
+    def __init__(self, found: Found, bystanders: Bystanders, path: str, route: str) -> None:
         look, entry = found.look, found.entry
         assert look is not None and entry is not None
         values = look.taken()
@@ -102,6 +103,7 @@ class Page:
             header.status in WITHOUT_LENGTH
             or first_of(header.headers, b"content-length") is not None
         )
+        self.path = shortened(path)
         self.route = route
         self.took = header.took
         self.keys = look.keys
@@ -148,7 +150,8 @@ class Pages:
         self._bystanders: dict[int, Bystanders] = {}
         self.paths: set[str] = set()
         """Of all pages, and of some former ones: by theirs, most other requests are told."""
-        self._edition = 0
+        self.edition = 0
+        """Of the app's routes, for which these pages were made."""
 
     def of(self, address: Address | None, fields: Fields) -> Page | None:
         """The page that is asked for, if nothing else in the request has a say."""
@@ -157,9 +160,10 @@ class Pages:
         page = self._pages.get(address)
         if isinstance(page, tuple):  # the fields that select a variant
             page = self._pages.get((address, *map(fields.get, page)))
-        if isinstance(page, Page) and page.bystanders.are_all(fields):
-            return page
-        return None
+        if page is None or isinstance(page, tuple):
+            return None
+        others = page.bystanders
+        return page if others.known.issuperset(fields) or others.are_all(fields) else None
 
     def learn(
         self,
@@ -174,7 +178,7 @@ class Pages:
         bystanders = self._bystanders_of(policy)
         if address is None or not _is_simple(policy, found) or not bystanders.are_all(fields):
             return
-        page = Page(found, bystanders, route)
+        page = Page(found, bystanders, path, route)
         if len(self.paths) > REMEMBERED:
             self.clear()
         self.paths.add(path)
@@ -188,10 +192,9 @@ class Pages:
         self.paths.clear()
 
     def keep_to(self, edition: int) -> None:
-        """Forget all pages that were made before this edition of the app's routes."""
-        if edition != self._edition:
-            self._edition = edition
-            self.clear()
+        """Forget all pages: they were made for another edition of the app's routes."""
+        self.edition = edition
+        self.clear()
 
     def _keep(self, address: Address, page: Page | tuple[bytes, ...]) -> None:
         self._pages[address] = page

@@ -17,6 +17,9 @@ def packed(parts: Sequence[bytes | str | int]) -> bytes:
     return cast(bytes, hiredis.pack_command(tuple(parts)))  # type: ignore[arg-type]
 
 
+FOREIGN = "a value that does not belong to its key"
+
+
 class Desync(Exception):
     """A reply that cannot be the answer to the job it would go to."""
 
@@ -47,6 +50,14 @@ class ReadJob(Job, Protocol):
 
     def pack(self) -> Job:
         """This job as a command of its own."""
+        ...
+
+    def proven(self, keys: Sequence[bytes], found: Sequence[Any]) -> tuple[list[Any], bool]:
+        """The values of any keys, and whether one cannot be what is stored under its key."""
+        ...
+
+    def resolve(self, result: list[Any]) -> None:
+        """Take the values of this job's keys."""
         ...
 
 
@@ -85,17 +96,15 @@ class CommonRead:
             for job in self._jobs:
                 job.accept(reply)
             return
-        values = cast("list[object]", reply)
-        if not isinstance(reply, list) or len(values) != len(self._index):
+        index, jobs = self._index, self._jobs
+        if not isinstance(reply, list) or len(cast("list[object]", reply)) != len(index):
             raise Desync("an MGET of another length")
-        desync: Desync | None = None
-        for job in self._jobs:
-            try:
-                job.accept([values[self._index[key]] for key in job.keys])
-            except Desync as error:  # this one's trouble; the others' values prove themselves
-                desync = error
-        if desync is not None:
-            raise desync
+        # Each key once, however many read it. Where one is in doubt, the others are not.
+        values, is_doubtful = jobs[0].proven([*index], cast("list[object]", reply))
+        for job in jobs:
+            job.resolve([values[index[key]] for key in job.keys])
+        if is_doubtful:
+            raise Desync(FOREIGN)
 
     def fail(self, error: StoreUnavailable) -> None:
         for job in self._jobs:

@@ -46,14 +46,14 @@ _THREE_WAYS = (
 )
 
 # Signals meant for the application, from a terminal or a service manager, must not end the server
-# before the application: only the end of the lifeline does.
+# before the application: only the end of the lifeline does. Where the server is, and its pid, are
+# told by what becomes the server, so that they come before anything that it logs.
 _SUPERVISOR = """
 trap '' HUP INT TERM
 umask 077
 directory=$(mktemp -d "$1/cachemw-XXXXXX") && cd "$directory" || exit 1
 shift
-"$@" </dev/null &
-echo "$directory"; echo $!
+sh -c 'echo "$0"; echo $$; exec "$@"' "$directory" "$@" </dev/null &
 exec >/dev/null 2>&1
 read -r lifeline
 kill -9 $!

@@ -18,7 +18,7 @@ import hiredis
 from cachemw.errors import StoreUnavailable
 from cachemw.scripts import SEAL, Reply, Script
 from cachemw.stores.base import lifetime, mark_of
-from cachemw.stores.cargo import Desync, packed
+from cachemw.stores.cargo import FOREIGN, Desync, packed
 from cachemw.telemetry.counters import StoreCounts
 
 T = TypeVar("T")
@@ -100,7 +100,8 @@ class Read(Command[list[bytes | None]]):
     __slots__ = ("keys", "recall")
 
     def __init__(self, keys: Sequence[bytes], recall: "Recall") -> None:
-        super().__init__(keys[0], b"", is_large=len(keys) > WIDE or recall.any_large(keys))
+        is_large = len(keys) > WIDE or bool(recall.large and recall.any_large(keys))
+        super().__init__(keys[0], b"", is_large=is_large)
         self.keys = keys
         self.recall = recall
 
@@ -113,13 +114,22 @@ class Read(Command[list[bytes | None]]):
         if isinstance(reply, hiredis.ReplyError):
             self.refused(str(reply))
             return
-        keys = self.keys
         found = cast("list[Any]", reply)
-        if not isinstance(reply, list) or len(found) != len(keys):
+        if not isinstance(reply, list) or len(found) != len(self.keys):
             raise Desync("an MGET of another length")
+        values, is_doubtful = self.proven(self.keys, found)
+        self.resolve(values)
+        if is_doubtful:
+            raise Desync(FOREIGN)
+
+    def proven(
+        self, keys: Sequence[bytes], found: Sequence[Any]
+    ) -> tuple[list[bytes | None], bool]:
+        # Corrupt at rest, or the answer to another question: the first time both look the same. The
+        # reader has a miss either way; the connection is not trusted on.
         values: list[bytes | None] = []
-        doubt, recall = False, self.recall
-        knows_large = recall.knows_large
+        is_doubtful, recall = False, self.recall
+        knows_large = bool(recall.large)
         for key, stored in zip(keys, found, strict=True):
             if stored is None:
                 values.append(None)
@@ -129,12 +139,8 @@ class Read(Command[list[bytes | None]]):
                     recall.note_size(key, len(stored))
             else:
                 values.append(None)
-                doubt = not recall.is_old_garbage(key, stored) or doubt
-        # Corrupt at rest, or the answer to another question: the first time both look the same. The
-        # reader has a miss either way; the connection is not trusted on.
-        self.resolve(values)
-        if doubt:
-            raise Desync("a value that does not belong to its key")
+                is_doubtful = not recall.is_old_garbage(key, stored) or is_doubtful
+        return values, is_doubtful
 
     def note_long(self) -> None:
         # Which of them it is, nobody knows yet. The next read goes beside and finds out.
@@ -259,27 +265,23 @@ class Recall:
 
     def __init__(self, most: int = 1024) -> None:
         self._most = most
-        self._large: OrderedDict[bytes, None] = OrderedDict()
+        self.large: OrderedDict[bytes, None] = OrderedDict()
+        """Keys of large values, as far as met."""
         self._garbage: OrderedDict[bytes, int] = OrderedDict()
 
-    @property
-    def knows_large(self) -> bool:
-        """Whether there is any large one."""
-        return bool(self._large)
-
     def note_large(self, key: bytes) -> None:
-        self._large[key] = None
-        if len(self._large) > self._most:
-            self._large.popitem(last=False)
+        self.large[key] = None
+        if len(self.large) > self._most:
+            self.large.popitem(last=False)
 
     def note_size(self, key: bytes, size: int) -> None:
         if size >= LARGE:
             self.note_large(key)
-        elif self._large:
-            self._large.pop(key, None)
+        elif self.large:
+            self.large.pop(key, None)
 
     def any_large(self, keys: Sequence[bytes]) -> bool:
-        return bool(self._large) and any(key in self._large for key in keys)
+        return any(key in self.large for key in keys)
 
     def is_old_garbage(self, key: bytes, stored: bytes) -> bool:
         """Whether the very same was read before, over a connection that was dropped for it.

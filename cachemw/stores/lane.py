@@ -85,7 +85,7 @@ class Lane(asyncio.Protocol):
     @property
     def load(self) -> int:
         """How many jobs are under way."""
-        return len(self._waiting) + len(self._queue) + len(self._turn) + len(self._reads)
+        return len(self._waiting) + len(self._turn) + len(self._reads) + len(self._queue)
 
     # --- what callers do
 
@@ -94,13 +94,15 @@ class Lane(asyncio.Protocol):
         if self._has_room(jobs):
             self._turn.extend(jobs)
             self._unsent += sum(len(job.command) for job in jobs)
-            self._flush_soon()
+            if not self._flush_is_due:
+                self._flush_soon()
 
     def submit_read(self, job: ReadJob) -> None:
         """Read keys together with this turn's other readers."""
         if self._has_room((job,)):
             self._reads.append(job)
-            self._flush_soon()
+            if not self._flush_is_due:
+                self._flush_soon()
 
     def renew(self) -> None:
         """Connect again, because this server is no longer the right one; once a second at most."""
@@ -126,10 +128,11 @@ class Lane(asyncio.Protocol):
             self._lose("connection", "connecting again")
 
     def _has_room(self, jobs: Sequence[Job]) -> bool:
+        others = len(self._waiting) + len(self._turn) + len(self._reads) + len(self._queue)
         if self.is_closed:
             refusal = "closed", "the store was closed"
-        elif self._is_full or self._unsent >= MOST_UNSENT or self.load >= MOST_WAITING:
-            refusal = "overloaded", f"{self.load} calls are under way"
+        elif self._is_full or self._unsent >= MOST_UNSENT or others >= MOST_WAITING:
+            refusal = "overloaded", f"{others} calls are under way"
         else:
             return True
         for job in jobs:
@@ -139,9 +142,8 @@ class Lane(asyncio.Protocol):
     # --- writing
 
     def _flush_soon(self) -> None:
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            self._loop.call_soon(self._flush)
+        self._flush_is_due = True
+        self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_is_due = False

@@ -58,7 +58,7 @@ class Node:
     def submit_read(self, job: Read) -> None:
         """Like `submit`, within the MGET of this turn."""
         job.counts = self.counts
-        if self._admits(job):
+        if not self.breaker.is_open or self._admits(job):
             (self.beside if job.is_large else self.lane).submit_read(job)
 
     def submit_asking(self, job: Command[Any]) -> None:
