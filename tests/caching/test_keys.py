@@ -32,7 +32,7 @@ def test_each_part_tells_apart_and_none_runs_into_the_next() -> None:
         key(),
         key(method="QUERY"),
         key(scheme="https"),
-        key(host=b"h:80"),
+        key(host=b"h:8080"),
         key(path=b"/P"),
         key(path=b"/%2Fp"),
         key(query=b"a"),
