@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit.counting import Bucket
@@ -42,20 +43,26 @@ class Asking:
         self.told_by = _spelled(rule.meaning)
         """What tells a rule without a name from others in its place, alike in every process."""
         self._is_used_by_route = False
-        self._is_plain = (
-            isinstance(rule.by, ClientIP | HeaderValue)
-            and isinstance(rule.cost, int)
-            and rule.exempt is None
-            and not rule.plans
-        )
-        self._of_client = lru_cache(REMEMBERED)(self._demand_of_client)
+        self.client_of: Callable[[Scope], str | None] | None = None
+        """Who asks, where the rule has nothing to wait for and nobody else to ask."""
+        if isinstance(rule.cost, int) and rule.exempt is None and not rule.plans:
+            # A class of one's own may have an answer of its own.
+            self.client_of = rule.by.told if type(rule.by) in (ClientIP, HeaderValue) else None
+        self._is_tentative = rule.count_when is not None or rule.cost_on_hit is not None
+        self.demand_of = lru_cache(REMEMBERED)(self._demand_of_client)
+        """The demand of a client in a place: the same for as long as it is remembered."""
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether the client and the place decide everything, at once and for good."""
+        return self.client_of is not None and not (self._is_tentative or self._rule.shadow)
 
     def at_once(self, connection: HTTPConnection, place: str) -> Demand | None:
         """The demand, where the rule has nothing to wait for and knows the client."""
-        if self._is_plain:
-            value: str | None = self._rule.by(connection)
+        if self.client_of is not None:
+            value = self.client_of(connection.scope)
             if value and len(value) <= LONGEST:
-                return self._of_client(value, place)
+                return self.demand_of(value, place)
         return None
 
     async def demand(
@@ -128,9 +135,8 @@ class Asking:
 
     def _demand(self, bucket: Bucket, place: str, cost: int, *, is_final: bool = False) -> Demand:
         rule = self._rule
-        is_tentative = rule.count_when is not None or rule.cost_on_hit is not None
         owed: Callable[[Answered], int] | None = None
-        if is_tentative and not is_final:
+        if self._is_tentative and not is_final:
             owed = partial(self._owed, cost=cost)
         is_own = bucket.limits is rule.limits
         return Demand(

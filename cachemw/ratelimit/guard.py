@@ -72,7 +72,11 @@ def method_of(scope: Scope) -> str:
     """The method as it is counted: HEAD is a GET, and made-up methods share one bucket."""
     if scope["type"] == "websocket":
         return "WEBSOCKET"
-    method: str = scope["method"]
+    return counted_as(scope["method"])
+
+
+def counted_as(method: str) -> str:
+    """The same, of an HTTP method."""
     if method == "HEAD":
         return "GET"
     return method if method in _COUNTED_APART else "OTHER"

@@ -9,7 +9,7 @@ No partition key is sent: who shares a quota is nobody's business. Pure.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from cachemw.messages import Header
@@ -44,10 +44,31 @@ def limit_fields(standings: Sequence[Standing]) -> list[Header]:
     """`RateLimit-Policy` and `RateLimit`, naming every limit; nothing when there is none."""
     if not standings:
         return []
-    named = _uniquely_named(standings)
-    policy = ", ".join([_policy(name, each.limit) for name, each in named])
-    state = ", ".join([f'"{name}";r={each.remaining};t={up(each.reset)}' for name, each in named])
-    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", state.encode())]
+    names = uniquely_named([each.policy for each in standings])
+    told = zip(names, standings, strict=True)
+    state = ", ".join([state_of(name, each.remaining, up(each.reset)) for name, each in told])
+    policy = policy_field(zip(names, [each.limit for each in standings], strict=True))
+    return [policy, (b"ratelimit", state.encode())]
+
+
+def policy_field(limits: Iterable[tuple[str, Limit]]) -> Header:
+    """`RateLimit-Policy`, from limits and their names."""
+    return b"ratelimit-policy", ", ".join([_policy(*each) for each in limits]).encode()
+
+
+def state_of(name: str, remaining: object, reset: object) -> str:
+    """An item of `RateLimit`."""
+    return f'"{name}";r={remaining};t={reset}'
+
+
+def uniquely_named(policies: Iterable[str]) -> list[str]:
+    """Policies of different rules may have one name; on the wire each needs its own."""
+    seen: dict[str, int] = {}
+    names: list[str] = []
+    for policy in policies:
+        count = seen[policy] = seen.get(policy, 0) + 1
+        names.append(policy if count == 1 else f"{policy}-{count}")
+    return names
 
 
 @lru_cache(maxsize=1024)
@@ -86,7 +107,9 @@ def problem(decision: Decision) -> dict[str, object]:
         document["detail"] = "The client could not be identified, and so not be counted."
         return document
     document["detail"] = f"Try again in {up(decision.retry_after)} seconds."
-    violated = [name for name, each in _uniquely_named(decision.standings) if each.violated]
+    standings = decision.standings
+    names = uniquely_named([each.policy for each in standings])
+    violated = [name for name, each in zip(names, standings, strict=True) if each.violated]
     if violated:
         document["violated-policies"] = violated
     return document
@@ -99,13 +122,3 @@ def to_json(document: dict[str, object]) -> bytes:
 def up(milliseconds: int) -> int:
     """Whole seconds, rounded up: who comes back then must not come too early."""
     return max(1, -(-milliseconds // 1000))
-
-
-def _uniquely_named(standings: Sequence[Standing]) -> list[tuple[str, Standing]]:
-    """Policies of different rules may have one name; on the wire each needs its own."""
-    seen: dict[str, int] = {}
-    named: list[tuple[str, Standing]] = []
-    for each in standings:
-        count = seen[each.policy] = seen.get(each.policy, 0) + 1
-        named.append((each.policy if count == 1 else f"{each.policy}-{count}", each))
-    return named

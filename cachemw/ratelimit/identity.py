@@ -74,11 +74,15 @@ class ClientIP:
             raise ConfigurationError(f"ipv6_prefix={self.ipv6_prefix} is not within 32 to 128")
 
     def __call__(self, connection: HTTPConnection) -> str | None:
+        return self.told(connection.scope)
+
+    def told(self, scope: Scope) -> str | None:
+        """The answer, from the scope alone."""
         if self.trusted_proxies is None:
-            trusted: TrustedProxies = connection.scope.get(PROXIES, NOBODY)
+            trusted: TrustedProxies = scope.get(PROXIES, NOBODY)
         else:
             trusted = TrustedProxies.parse(self.trusted_proxies)
-        asked = connection.scope.get(ASKED_BY) or connection.scope
+        asked = scope.get(ASKED_BY) or scope
         client = asked.get("client")
         peer: str | None = (client[0] or None) if client else None
         if not trusted:
@@ -115,7 +119,11 @@ class HeaderValue:
         return f"header:{self.name}"
 
     def __call__(self, connection: HTTPConnection) -> str | None:
-        asked = connection.scope.get(ASKED_BY) or connection.scope
+        return self.told(connection.scope)
+
+    def told(self, scope: Scope) -> str | None:
+        """The answer, from the scope alone."""
+        asked = scope.get(ASKED_BY) or scope
         # The first line is what frameworks read: a second one must not make another client of it.
         value = first_of(asked["headers"], self.name.encode("latin-1"))
         return value.strip().decode("latin-1") if value else None

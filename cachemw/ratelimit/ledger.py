@@ -7,7 +7,10 @@ tentative charges are settled when the answer is known.
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from cachemw.messages import Header
+from cachemw.ratelimit.headers import limit_fields
 from cachemw.ratelimit.limiter import Charge, Counted, Limiter, are_allowed, decision_of
+from cachemw.ratelimit.toll import Toll
 from cachemw.ratelimit.verdicts import Answered, Decision, Demand, Verdict
 from cachemw.ratelimit.window import Standing
 from cachemw.scripts import Reply
@@ -19,45 +22,62 @@ LEDGER = "cachemw.limits"
 class Ledger:
     """The charges of one connection."""
 
+    __slots__ = ("_corrections", "_counted", "_seen", "_toll", "is_tentative", "limiter")
+
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
+        self._toll: tuple[Toll, Sequence[int], float] | None = None
         self._counted: list[Counted] = []
-        self._corrections: list[Awaitable[Reply]] = []
-        self._seen: set[bytes] = set()
+        self._corrections: Sequence[Awaitable[Reply]] = ()
+        self._seen: set[bytes] | None = None
         self.is_tentative = False  # what is owed depends on the answer
 
     @property
     def standings(self) -> tuple[Standing, ...]:
         """Where the client stands with every limit that concerned this connection."""
+        self._unfold()
         return decision_of(self._counted).standings
+
+    @property
+    def fields(self) -> list[Header]:
+        """What the answer says about that."""
+        told = None if self._toll is None else self._toll[0].fields(self._toll[1])
+        return limit_fields(self.standings) if told is None else told
+
+    def begin(self, toll: Toll, reply: Sequence[int]) -> None:
+        """Begin with a toll that was charged. Its verdicts are made when somebody asks."""
+        self._toll = toll, reply, self.limiter.passed(toll)
 
     async def charge(
         self,
         wishes: Sequence[Demand | Verdict],
         limiter: Limiter,
         meanwhile: Callable[[], None] | None = None,
+        step: Awaitable[Reply] | None = None,
     ) -> Decision:
         """Charge what was not charged yet; a refusal takes everything else back.
 
         `meanwhile` is called while the store is asked, unless the refusals of these rules are not
-        remembered: then each of them would cost what was asked in vain.
+        remembered: then each of them would cost what was asked in vain. `step` is on its way.
         """
+        self._unfold()
+        seen = self._seen = self._seen or set()
         demands: list[Demand] = []
         counted: list[Counted] = []
         for wish in wishes:
             if isinstance(wish, Verdict):
                 limiter.note(wish)
                 counted.append((wish, None))
-            elif wish.bucket.block_key not in self._seen:
-                self._seen.add(wish.bucket.block_key)
+            elif wish.bucket.block_key not in seen:
+                seen.add(wish.bucket.block_key)
                 self.is_tentative = self.is_tentative or wish.owed is not None
                 demands.append(wish)
         if demands and are_allowed(counted):
-            counted += await limiter.charge(demands, None if self.is_tentative else meanwhile)
+            counted += await limiter.charge(demands, None if self.is_tentative else meanwhile, step)
         decision = decision_of(counted)
         if not decision.allowed:
             corrections, self._counted = limiter.give_back(self._counted)
-            self._corrections += corrections
+            self._corrections = [*self._corrections, *corrections]
         self._counted += counted
         return decision
 
@@ -68,11 +88,18 @@ class Ledger:
             owed = charge.demand.owed
             return 0 if owed is None else owed(answered) - charge.demand.cost
 
+        self._unfold()
         corrections, self._counted = self.limiter.give_back(self._counted, change)
-        self._corrections += corrections
+        self._corrections = [*self._corrections, *corrections]
 
     async def close(self) -> None:
         """Wait for the corrections that were begun."""
         if self._corrections:
-            corrections, self._corrections = self._corrections, []
+            corrections, self._corrections = self._corrections, ()
             await self.limiter.finish(corrections)
+
+    def _unfold(self) -> None:
+        if self._toll is not None:
+            (toll, reply, at), self._toll = self._toll, None
+            self._counted = self.limiter.counted(toll, reply, at)
+            self._seen = {demand.bucket.block_key for demand in toll.demands}

@@ -16,11 +16,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, numbers_of
 from cachemw.ratelimit.recall import Recall
+from cachemw.ratelimit.toll import Toll
 from cachemw.ratelimit.verdicts import (
     CountedBy,
     Decision,
@@ -75,14 +76,36 @@ class Limiter:
         self._recall: Recall[tuple[Verdict, ...]] = Recall(REMEMBERED)
         self._local = MemoryStore(max_bytes=16 * 1024 * 1024, clock=clock)
 
+    def begin(self, toll: Toll) -> Awaitable[Reply] | None:
+        """Send a toll's script; None where a refusal is remembered."""
+        if self._recall and self._recall.find(toll.question, self._clock()) is not None:
+            return None
+        return self.store.run(CHARGE, toll.keys, toll.args)
+
+    def passed(self, toll: Toll) -> float:
+        """A toll was charged: count it, and say when that was."""
+        limited = self.store.tally.limited
+        for outcome in toll.outcomes:
+            self.counts[outcome] += 1
+            limited(*outcome)
+        return self._clock()
+
+    def counted(self, toll: Toll, reply: Sequence[int], at: float) -> list[Counted]:
+        """What became of a toll that was charged."""
+        return self._counted(cast(Reply, reply), toll.demands, self.store, "store", at)
+
     async def charge(
-        self, demands: Sequence[Demand], meanwhile: Callable[[], None] | None = None
+        self,
+        demands: Sequence[Demand],
+        meanwhile: Callable[[], None] | None = None,
+        step: Awaitable[Reply] | None = None,
     ) -> list[Counted]:
         """Count one hit against all `demands`, or against none of them. Never raises an outage.
 
-        `meanwhile` is called when the store is being asked: what it asks travels along.
+        `meanwhile` is called when the store is being asked: what it asks travels along. `step` is
+        on its way, for all of them.
         """
-        known = self._known(demands) if self._recall else None
+        known = self._known(demands) if self._recall and step is None else None
         if known is not None:
             return self._noted(known)
         counted: list[Counted] = []
@@ -91,12 +114,12 @@ class Limiter:
             if outage is not None:
                 counted += [await self._without_store(each, outage) for each in chain(*stage)]
                 continue
-            begun = [(self._begin(self.store, group), group) for group in stage]
+            begun = [(step or self._begin(self.store, group), group) for group in stage]
             if meanwhile is not None and not counted:
                 meanwhile()
-            for step, group in begun:
+            for sent, group in begun:
                 try:
-                    reply = await step
+                    reply = await sent
                 except StoreUnavailable as error:
                     outage = error
                     counted += [await self._without_store(each, error) for each in group]
@@ -213,10 +236,15 @@ class Limiter:
                 return self._counted(reply, [share], self._local, "local")[0]
 
     def _counted(
-        self, reply: Reply, group: Sequence[Demand], store: Store, counted_by: CountedBy
+        self,
+        reply: Reply,
+        group: Sequence[Demand],
+        store: Store,
+        counted_by: CountedBy,
+        at: float | None = None,
     ) -> list[Counted]:
         admitted, *numbers = numbers_of(reply)
-        now = self._clock()
+        now = self._clock() if at is None else at
         counted: list[Counted] = []
         for demand in group:
             size = 3 * len(demand.bucket.keys)

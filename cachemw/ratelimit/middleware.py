@@ -5,7 +5,7 @@ counters. It decides nothing itself: rules make demands, the limiter charges the
 words the answer. What belongs to one request lives in a `_Responder`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias, cast
 
@@ -16,12 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.ahead import asker_of, let_go
 from cachemw.clientip import TrustedProxies
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.messages import Header, first_of, without
+from cachemw.ratelimit.counting import numbers_of
 from cachemw.ratelimit.failures import FIELDS, dress_own_handler, has_own_handler
 from cachemw.ratelimit.guard import SERVED_BY, method_of
-from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, limit_fields, up
+from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, up
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
+from cachemw.ratelimit.known import Known
 from cachemw.ratelimit.ledger import LEDGER, Ledger
 from cachemw.ratelimit.limiter import Limiter, decision_of
 from cachemw.ratelimit.marks import (
@@ -35,9 +37,11 @@ from cachemw.ratelimit.options import knows_its_options
 from cachemw.ratelimit.refusal import POLICY_VIOLATION, RateLimited, refuse
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
-from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
+from cachemw.ratelimit.toll import Toll
+from cachemw.ratelimit.verdicts import Answered, Decision, Demand, Verdict
 from cachemw.routes import AppRoute, Matched, Routes, RouteTable, app_routes
 from cachemw.scopekeys import RESULT
+from cachemw.scripts import Reply
 from cachemw.stores.base import Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]
@@ -84,37 +88,50 @@ class RateLimitMiddleware:
         self.trusted = TrustedProxies.parse(trusted_proxies)
         self.legacy_headers = legacy_headers
         self._served = RouteTable(Routes[AppRoute](), _with_endpoint)
-        self.rules = [rule for _, rules in self.routes.entries for rule in rules]
-        self.rules += [*self.default, *(rule for _, rule in self.messages.entries)]
+        sets = [*(rules for _, rules in self.routes.entries), self.default]
+        self._tolls = {rules: Known(rules) for rules in sets}
+        self.rules = [rule for rules in sets for rule in rules]
+        self.rules += [rule for _, rule in self.messages.entries]
         demand_distinct_names(self.rules)
-        for rules in (self.default, *(rules for _, rules in self.routes.entries)):
+        for rules in sets:
             demand_distinct_meanings(rules)
         for rule in self.rules:
             _demand_self_contained(rule)
             rule.bind(self.limiter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            self._check_routes(scope.get("app"))
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-        else:
+        kind = scope["type"]
+        if kind == "http" or kind == "websocket":
             await _Responder(self, scope, receive, send).respond()
+            return
+        if kind == "lifespan":
+            self._check_routes(scope.get("app"))
+        await self.app(scope, receive, send)
 
-    async def wishes(self, scope: Scope, path: str) -> list[Demand | Verdict]:
-        """What the rules that match a connection want to charge."""
-        if is_nobodys(scope):
-            return []
-        if is_preflight(scope) and cors_within(scope.get("app"), RateLimitMiddleware):
-            return []
+    def rules_for(self, scope: Scope, path: str) -> tuple[tuple[RateLimit, ...], str]:
+        """The rules that a connection comes under, and the pattern by which."""
         method = "GET" if scope["type"] == "websocket" else scope["method"]
         found = self.routes.match(method, path)
         if found is None and method == "HEAD":
             found = self.routes.match("GET", path)
-        rules: Sequence[RateLimit] = found.policy if found else self.default
-        if not rules:
-            return []
-        place = f"{method_of(scope)} {found.pattern.text if found else '*'}"
+        rules, pattern = (
+            (self.default, "*") if found is None else (found.policy, found.pattern.text)
+        )
+        if rules and is_nobodys(scope):
+            return (), pattern
+        if is_preflight(scope) and cors_within(scope.get("app"), RateLimitMiddleware):
+            return (), pattern
+        return rules, pattern
+
+    def toll(self, scope: Scope, rules: tuple[RateLimit, ...], pattern: str) -> Toll | None:
+        """What all of these rules charge, where they want the same again of this client."""
+        return self._tolls[rules].of(scope, pattern) if scope["type"] == "http" else None
+
+    async def wishes(
+        self, scope: Scope, rules: Iterable[RateLimit], pattern: str
+    ) -> list[Demand | Verdict]:
+        """What the rules want to charge."""
+        place = f"{method_of(scope)} {pattern}"
         connection = HTTPConnection(scope)
         wishes: list[Demand | Verdict] = []
         for rule in rules:
@@ -150,6 +167,11 @@ class RateLimitMiddleware:
 class _Responder:
     """One connection: its charges, and what is added to its answer."""
 
+    __slots__ = (
+        *("_send", "app", "has_started", "is_outermost", "ledger", "owner"),
+        *("path", "receive", "scope"),
+    )
+
     def __init__(
         self, owner: RateLimitMiddleware, scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -167,23 +189,22 @@ class _Responder:
 
     async def respond(self) -> None:
         owner, scope, path, ledger = self.owner, self.scope, self.path, self.ledger
+        is_http = scope["type"] == "http"
         if self.is_outermost:
             scope[LEDGER] = ledger
             scope.setdefault(PROXIES, owner.trusted)
-            if scope["type"] == "http":
+            if is_http:
                 scope[SERVED_BY] = partial(
                     owner.served_by, self.app, scope["method"], path, scope["headers"]
                 )
         try:
-            wishes = await owner.wishes(scope, path)
-            decision = None
-            if wishes:
-                meanwhile = owner.ask_within and partial(owner.ask_within, scope)
-                decision = await ledger.charge(wishes, owner.limiter, meanwhile)
+            rules, pattern = owner.rules_for(scope, path)
+            decision = await self._charge(rules, pattern) if rules else None
             if decision is not None and not decision.allowed:
                 await self._refuse(RateLimited(decision))
             else:
-                await owner.app(scope, self._receive_for_app(), self.send)
+                receive = self.receive if is_http else self._receive_for_app()
+                await owner.app(scope, receive, self.send)
         except RateLimited as error:  # raised where no exception middleware is
             if self.has_started:
                 raise
@@ -196,31 +217,54 @@ class _Responder:
             if self.is_outermost:
                 await ledger.close()
 
-    async def send(self, message: Message) -> None:
+    async def _charge(self, rules: tuple[RateLimit, ...], pattern: str) -> Decision | None:
+        """Charge what the rules want. None where that was done the short way (`toll.py`)."""
+        owner, scope, ledger = self.owner, self.scope, self.ledger
+        limiter, ask_within = owner.limiter, owner.ask_within
+        toll = owner.toll(scope, rules, pattern) if self.is_outermost else None
+        sent = None if toll is None else limiter.begin(toll)
+        if toll is None or sent is None:
+            wishes = await owner.wishes(scope, rules, pattern)
+            return await ledger.charge(wishes, limiter, ask_within and partial(ask_within, scope))
+        if ask_within is not None:
+            ask_within(scope)
+        try:
+            reply = await sent
+        except StoreUnavailable as error:
+            return await ledger.charge(toll.demands, limiter, step=_failed(error))
+        numbers = numbers_of(reply)
+        if numbers[0]:
+            ledger.begin(toll, numbers)
+            return None
+        return await ledger.charge(toll.demands, limiter, step=_said(reply))
+
+    def send(self, message: Message) -> Awaitable[None]:
         if not self.has_started and message["type"] in _BEGINNINGS:
             self.has_started = True
             if self.is_outermost:
                 self._dress(message)
-        await self._send(message)
+        return self._send(message)
 
     def _dress(self, message: Message) -> None:
         status = message.get("status") or _BEGINNINGS[message["type"]]
         headers: Sequence[Header] = message.get("headers") or ()
         fields = self._settle(status, headers)
         if fields and message["type"] != "websocket.close":
-            if first_of(headers, b"access-control-allow-origin") is not None:
+            names = [name for name, _ in headers]
+            if b"access-control-allow-origin" in names:
                 fields.append((b"access-control-expose-headers", EXPOSED))
-            message["headers"] = [*without(headers, _REPLACED), *fields]
+            kept = headers if _REPLACED.isdisjoint(names) else without(headers, _REPLACED)
+            message["headers"] = [*kept, *fields]
 
     def _settle(self, status: int, headers: Iterable[Header]) -> list[Header]:
         """The answer is known: settle what was tentative. The fields that say where all stands."""
         ledger = self.ledger
         if ledger.is_tentative:
             ledger.settle(Answered(status, tuple(headers), self.scope.get(RESULT)))
-        standings = ledger.standings
-        fields = limit_fields(standings)
+        fields = ledger.fields
         if self.owner.legacy_headers:
-            fields += legacy_fields(standings, self.owner.limiter.store.now() // 1_000_000)
+            now = self.owner.limiter.store.now() // 1_000_000
+            fields += legacy_fields(ledger.standings, now)
         return fields
 
     async def _refuse(self, error: RateLimited) -> None:
@@ -257,9 +301,7 @@ class _Responder:
             dress_own_handler(app)
 
     def _receive_for_app(self) -> Receive:
-        if self.scope["type"] == "http" or not self.owner.messages.entries:
-            return self.receive
-        return self._receive_counted
+        return self._receive_counted if self.owner.messages.entries else self.receive
 
     async def _receive_counted(self) -> Message:
         message = await self.receive()
@@ -281,6 +323,14 @@ class _Responder:
             reason = "The client could not be identified."
         await self.send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
         return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": reason}
+
+
+async def _said(reply: Reply) -> Reply:
+    return reply
+
+
+async def _failed(error: StoreUnavailable) -> Reply:
+    raise error
 
 
 def _with_endpoint(route: AppRoute) -> AppRoute | None:
