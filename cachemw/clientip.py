@@ -55,7 +55,7 @@ class TrustedProxies:
                     "name the proxies, such as '10.0.0.0/8'"
                 )
             try:
-                networks.append(ip_network(text))
+                networks.append(_unmapped(ip_network(text)))
             except ValueError as error:
                 raise ConfigurationError(
                     f"trusted proxy {text!r} is no address or network ({error}): "
@@ -118,6 +118,14 @@ def parse_address(text: str) -> Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Addresses are compared without the prefix by which IPv6 spells those of IPv4."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return IPv4Network((mapped, network.prefixlen - 96))
 
 
 def _named(address: Address, ipv6_prefix: int) -> str:

@@ -278,7 +278,9 @@ def _effective(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any]]:
     if resolve is None:  # before 0.137.2, when included routes were copies with full paths
         yield from ((route, route) for route in routes)
     else:
-        yield from ((context.original_route, context) for context in resolve(routes))
+        for context in resolve(routes):
+            # Before 0.144 what stands in for a Starlette route is one step further.
+            yield context.original_route, getattr(context, "starlette_route", None) or context
 
 
 def _matches_as_usual(route: BaseRoute) -> bool:

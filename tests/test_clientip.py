@@ -72,6 +72,14 @@ def test_a_mapped_peer_matches_a_v4_network() -> None:
     assert client_address("::ffff:10.0.0.1", xff("203.0.113.9"), PROXIES) == "203.0.113.9"
 
 
+def test_a_mapped_network_matches_a_v4_peer() -> None:
+    mapped = TrustedProxies.parse(["::ffff:10.0.0.0/104", "::ffff:192.0.2.1"])
+    for proxy in ("10.9.9.9", "::ffff:10.9.9.9", "192.0.2.1"):
+        assert client_address(proxy, xff("203.0.113.9"), mapped) == "203.0.113.9"
+    assert client_address("11.0.0.1", xff("203.0.113.9"), mapped) == "11.0.0.1"
+    assert TrustedProxies.parse(["::/0"]).networks == (ipaddress.ip_network("::/0"),)
+
+
 def test_a_unix_socket_is_believed_only_when_named() -> None:
     assert client_address(None, xff("203.0.113.9"), PROXIES) is None
     unix = TrustedProxies.parse(["unix", "10.0.0.0/8"])

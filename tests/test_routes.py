@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -470,6 +471,34 @@ def test_a_host_within_an_included_router_keeps_the_prefix() -> None:
     app.include_router(router, prefix="/v1")
     assert look(rules, app, "GET /v1/x", "api.test") == "hot /v1/x"
     assert look(rules, app, "GET /v1/x", "other.test") is None
+
+
+class ContextAsItWas:
+    """What FastAPI 0.137.2 to 0.143 say of a route in an included router."""
+
+    def __init__(self, context: Any) -> None:
+        self.original_route = context.original_route
+        self._effective = context._route_context or context.route
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._effective, name)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        test_included_routers_are_resolved_with_prefixes_and_dependencies,
+        test_a_host_within_an_included_router_keeps_the_prefix,
+    ],
+)
+def test_fastapi_before_0_144_is_read_as_well(
+    told: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve = iter_route_contexts
+    monkeypatch.setattr(
+        "fastapi.routing.iter_route_contexts", lambda routes: map(ContextAsItWas, resolve(routes))
+    )
+    told()
 
 
 def test_older_fastapi_has_a_flat_list(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE, Process
 
+import anyio.to_thread
 import pytest
 import redis.asyncio
 
@@ -128,3 +129,37 @@ async def test_a_server_killed_amid_it_all_comes_back_without_endless_keys(engin
         keys = server.ask("KEYS", "*rl:*")
         assert keys
         assert all(server.ask("PTTL", key) > 0 for key in keys)
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("cluster")
+async def test_while_their_slots_move_everybody_gets_exactly_their_quota(cluster: Cluster) -> None:
+    store = open_store(cluster.url + "?deadline=10s")
+    rule = RateLimit("150/10 minutes", "400/day", name="moving", on_outage="closed").bind(store)
+    clients = [Identity("ip", f"203.0.113.{number}") for number in range(8)]
+    slots = [cluster.slot(b"rl:{%b}:" % client.tag) for client in clients]
+    admitted = dict.fromkeys(clients, 0)
+    is_moving = True
+
+    def move_around() -> None:
+        for target in cluster.masters():
+            cluster.move_slots([s for s in slots if cluster.owner(s) is not target], target)
+
+    async def hits(client: Identity) -> None:
+        outcome = ""
+        while is_moving or outcome != "limited":
+            outcome = (await rule.hit(client)).outcome
+            admitted[client] += outcome == "allowed"
+            await asyncio.sleep(0.02)
+
+    async with asyncio.TaskGroup() as tasks:
+        for client in clients:
+            tasks.create_task(hits(client))
+        await anyio.to_thread.run_sync(move_around)
+        is_moving = False
+
+    assert set(admitted.values()) == {150}
+    for client in clients:
+        standings = (await rule.peek(client)).standings
+        assert [each.limit.quota - each.remaining for each in standings] == [150, 150]
+    await store.aclose()
