@@ -26,6 +26,7 @@ from tests.faults.wire import Broken, ask
 from tests.servers import free_ports, home, is_alive
 
 UVICORN = ("-m", "uvicorn", "tests.faults.app:app", "--no-access-log", "--log-level", "warning")
+WORKERS = int(os.environ.get("FAULTS_WORKERS", "2"))
 
 
 @dataclass
@@ -96,7 +97,7 @@ def _command(pid: int) -> str:
 async def fleet(
     url: str,
     *,
-    workers: int = 2,
+    workers: int = WORKERS,
     near: str = "",
     clock: float = 0.0,
     database: Path | None = None,
