@@ -21,7 +21,6 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.messages import RequestHead, plain_host
 
 DIGEST = 16
-_HEX = 32
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 

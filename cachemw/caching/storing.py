@@ -9,7 +9,7 @@ keep it: replayed, it would be untrue or give somebody away.
 
 from collections.abc import Collection
 
-from cachemw.caching.cache_control import NOTHING, OUR_TARGET, CacheControl
+from cachemw.caching.cache_control import OUR_TARGET, CacheControl
 from cachemw.caching.fields import members_of
 from cachemw.caching.freshness import HEURISTIC_STATUSES, Lifetime
 from cachemw.caching.reasons import Reason
@@ -63,17 +63,16 @@ def may_store(
     response: ResponseHead,
     cc: CacheControl,
     *,
-    asked: CacheControl = NOTHING,
     explicit: bool = False,
     shared_credentials: bool = False,
     methods: Collection[str] = ("GET",),
 ) -> Reason | None:
     """Why this response must not be stored, None when it may be.
 
-    `cc` is what `effective` read from the response, `asked` what `requested` read from the request
-    (left out where clients have no say). `explicit` says that the operator's policy gives it a
-    lifetime, which is as good as one of the origin's own. `shared_credentials` says that the policy
-    keeps the users of an authorized request apart, or vouches that they all may see this.
+    `cc` is what `effective` read from the response. `explicit` says that the operator's policy
+    gives it a lifetime, which is as good as one of the origin's own. `shared_credentials` says that
+    the policy keeps the users of an authorized request apart, or vouches that they all may see
+    this. What a request says of storing is heard before (`rules.admit`).
     """
     status = response.status
     if request.method not in methods:
@@ -87,7 +86,7 @@ def may_store(
         return Reason.SET_COOKIE
     if varies_on_everything(response.headers):
         return Reason.VARY_STAR
-    return _forbidden_by_directive(request, status, cc, asked, shared_credentials) or (
+    return _forbidden_by_directive(request, status, cc, shared_credentials) or (
         None if explicit or _is_cacheable(response, cc) else Reason.STATUS
     )
 
@@ -98,7 +97,7 @@ def sets_cookie(headers: Headers) -> bool:
 
 
 def _forbidden_by_directive(
-    request: RequestHead, status: int, cc: CacheControl, asked: CacheControl, shared: bool
+    request: RequestHead, status: int, cc: CacheControl, shared: bool
 ) -> Reason | None:
     understood = status in UNDERSTOOD_STATUSES
     if cc.must_understand and not understood:
@@ -110,7 +109,7 @@ def _forbidden_by_directive(
         return Reason.PRIVATE
     if not shared and not _may_be_shared(cc) and lines_of(request.headers, b"authorization"):
         return Reason.AUTHORIZATION
-    return Reason.REQUEST_NO_STORE if asked.no_store else None
+    return None
 
 
 def _may_be_shared(cc: CacheControl) -> bool:

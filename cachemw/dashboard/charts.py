@@ -115,11 +115,6 @@ def bar(parts: Sequence[tuple[str, str, float]], label: str) -> Html:
     )
 
 
-def gauge(part: float, whole: float, label: str, kind: str = "accent") -> Html:
-    """A bar that is filled as far as `part` is of `whole`."""
-    return bar([(kind, "used", min(part, whole)), ("empty", "free", max(0, whole - part))], label)
-
-
 def ceiling(value: float) -> float:
     """The round number that an axis ends at: 1, 2 or 5 times a power of ten."""
     if not math.isfinite(value) or value <= 0:
