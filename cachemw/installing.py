@@ -108,7 +108,7 @@ def install(
         data=data,
         region=region,
     )
-    document(app, RouteTable(Routes[CachePolicy].of(settings.cache, default), policy_on))
+    document(app, policies)
     app.add_middleware(
         RateLimitMiddleware, store=limiter, routes=table, trusted_proxies=trusted_proxies
     )

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeAlias, TypedDict
 
+from cachemw.caching.options import as_ahead, refresh_age
 from cachemw.caching.stamps import namespace_tag
 from cachemw.caching.tags import tag_bytes
 from cachemw.durations import DurationLike, seconds
 from cachemw.errors import ConfigurationError
 
 TagsOf: TypeAlias = Callable[[Any], Iterable[str]]
-
-_EARLY = 0.9  # of the lifetime: where `refresh_ahead=True` begins
 
 
 class Keeping(TypedDict, total=False):
@@ -95,7 +93,7 @@ class DataPolicy:
             stale_if_error=seconds(stale_if_error),
             tags=all_tags(() if callable(tags) else tags, namespace),
             tags_of=tags_of,
-            refresh_age=_refresh_age(refresh_ahead, lifetime),
+            refresh_age=refresh_age(as_ahead(refresh_ahead), lifetime),
             none_ttl=None if none_ttl is None else seconds(none_ttl),
             jitter=jitter,
             timeout=seconds(timeout),
@@ -121,13 +119,3 @@ def all_tags(tags: str | Iterable[str], namespace: str | None = None) -> tuple[b
     texts = (tags,) if isinstance(tags, str) else tags
     named = (namespace_tag(namespace),) if namespace else ()
     return tuple(dict.fromkeys((*named, *map(tag_bytes, texts))))
-
-
-def _refresh_age(ahead: bool | DurationLike | None, lifetime: float) -> float | None:
-    if ahead is None or ahead is False:
-        return None
-    if ahead is True:
-        return lifetime * _EARLY
-    if not isinstance(ahead, str | timedelta) and 0 < ahead < 1:
-        return lifetime * ahead
-    return max(0.0, lifetime - seconds(ahead))

@@ -108,7 +108,7 @@ class PurgeEndpoint:
             return 400, str(error)
         if not await self._is_new(signature):
             return 409, "this order was carried out already"
-        found = await _carry_out(self._cache, order)
+        found = await carry_out(self._cache, order)
         return 200, {"purged": len(order.names), "found": found, "soft": order.soft}
 
     async def _is_new(self, signature: Signature) -> bool:
@@ -138,8 +138,8 @@ def _checked(body: bytes) -> Order:
     return order
 
 
-async def _carry_out(cache: Cache, order: Order) -> int:
-    """How many were found by URL and key."""
+async def carry_out(cache: Cache, order: Order) -> int:
+    """Purge all that it names. How many were found by URL and key."""
     found, soft = 0, order.soft
     if order.tags:
         await cache.purge(tags=order.tags, soft=soft)

@@ -30,11 +30,14 @@ class Naming:
         if self._key is not None:
             _demand_gaps(self._key)
         self._tags = [self._template(tag) for tag in ((tags,) if isinstance(tags, str) else tags)]
+        templates = [*self._tags, *([self._key] if self._key is not None else [])]
+        self._told = {hole.name for template in templates for hole in template.holes}
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, list[str]]:
         """The key of a call, and the tags that its arguments give it."""
         arguments = self._bind(args, kwargs)
-        inputs = TagInputs({name: str(value) for name, value in arguments.items()})
+        # Others may be large, or have no text worth the name.
+        inputs = TagInputs({name: str(arguments[name]) for name in self._told})
         tags = [_text(template, inputs) for template in self._tags]
         return self._key_of(arguments, inputs), tags
 

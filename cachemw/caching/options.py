@@ -118,6 +118,17 @@ def as_ahead(value: object) -> float | timedelta | None:
     return timedelta(seconds=seconds(cast(DurationLike, value)))
 
 
+def refresh_age(ahead: float | timedelta | None, lifetime: float) -> float | None:
+    """The age at which a refresh is to start before the end, None when it is not."""
+    match ahead:
+        case None:
+            return None
+        case timedelta():
+            return max(0.0, lifetime - ahead.total_seconds())
+        case share:
+            return lifetime * share
+
+
 def as_texts(value: object) -> object:
     """A lone string is a list of one: `tags="products"`."""
     return (value,) if isinstance(value, str) else value

@@ -42,6 +42,7 @@ from cachemw.caching.options import (
     as_statuses,
     as_texts,
     as_ttl,
+    refresh_age,
 )
 from cachemw.caching.tags import Tags
 from cachemw.durations import Duration, seconds, words
@@ -224,13 +225,7 @@ class CachePolicy(BaseModel):
 
     def refresh_age(self, lifetime: float) -> float | None:
         """The age at which a hit starts a refresh, None when it is not to start early."""
-        match self.refresh_ahead:
-            case None:
-                return None
-            case timedelta():
-                return max(0.0, lifetime - self.refresh_ahead.total_seconds())
-            case share:
-                return lifetime * share
+        return refresh_age(self.refresh_ahead, lifetime)
 
     def describe(self) -> str:
         """The policy in one line, for people."""

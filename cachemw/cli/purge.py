@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import click
 
 from cachemw.caching.cache import Cache
+from cachemw.caching.endpoint import Order, carry_out
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.purging import PolicyOf
 from cachemw.caching.relay import purge_everything
@@ -165,17 +166,15 @@ async def _purge(found: Reached, orders: Orders, *, soft: bool, region: str | No
     cache = found.cache
     if region is not None:
         cache = Cache(found.store, policies=found.policies, region=region)
-    count = 0
-    if orders.tags:
-        await cache.purge(tags=orders.tags, soft=soft)
-    for namespace in orders.namespaces:
-        await cache.purge(namespace=namespace, soft=soft)
-    for route in orders.routes:
-        await cache.purge(route=route, soft=soft)
-    for url in orders.urls:
-        count += await cache.purge(url=url, soft=soft)
-    for key in orders.keys:
-        count += await cache.purge(key=key, soft=soft)
+    order = Order(
+        tags=orders.tags,
+        namespaces=orders.namespaces,
+        routes=orders.routes,
+        urls=orders.urls,
+        keys=orders.keys,
+        soft=soft,
+    )
+    count = await carry_out(cache, order)
     for pattern in orders.patterns:
         with progress(f"keys like {pattern}") as done:
             count += await cache.purge(pattern=pattern, soft=soft, progress=done)

@@ -20,7 +20,9 @@ from cachemw.stores import MemoryStore, Store, open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATIENCE = "deadline=2s"  # a person waits longer than a request; a URL may say otherwise
+PATIENCE = (
+    "deadline=2s"  # people wait longer than requests, and regions are far; a URL may say otherwise
+)
 
 
 def on_a_store(command: F) -> F:

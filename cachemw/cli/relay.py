@@ -10,11 +10,10 @@ from contextlib import AsyncExitStack
 import click
 
 from cachemw.caching.relay import Relay, Trip
+from cachemw.cli.reach import patient
 from cachemw.errors import StoreUnavailable
 from cachemw.stores import open_store
 from cachemw.telemetry.bulletin import Publisher
-
-PATIENCE = "deadline=2s"  # regions are far from each other; a URL may say otherwise
 
 
 @click.command()
@@ -53,7 +52,7 @@ def relay(source: str, target: str, region: str, once: bool) -> None:
 
 async def _relay(source: str, target: str, region: str, once: bool) -> None:
     async with AsyncExitStack() as at_the_end:
-        here, there = open_store(_patient(source)), open_store(_patient(target))
+        here, there = open_store(patient(source)), open_store(patient(target))
         relay = Relay(here, there, region)
         click.echo(f"carrying the purges of {region}: {here} -> {there}", err=True)
         for store in (here, there):
@@ -85,9 +84,3 @@ def _report(region: str, trip: Trip) -> None:
 
 def _complain(error: StoreUnavailable | None) -> None:
     click.echo("both stores answer again" if error is None else f"waiting: {error}", err=True)
-
-
-def _patient(url: str) -> str:
-    if "deadline=" in url or url.startswith("memory:"):
-        return url
-    return url + ("&" if "?" in url else "?") + PATIENCE

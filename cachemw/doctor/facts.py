@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.redis import RedisStore
-from cachemw.stores.selfcheck import facts_of
+from cachemw.stores.selfcheck import facts_of, text_of
 
 ROUNDS = 15  # trips whose time is taken
 APART = 0.01  # seconds between them, so that one hiccup is not all that is seen
@@ -71,7 +71,7 @@ async def facts_about(store: RedisStore) -> list[Facts]:
                 facts_of(info),
                 _pairs(configs.get(name)),
                 facts_of(states.get(name)),
-                _text(maps.get(name)),
+                text_of(maps.get(name)),
                 tuple(sorted(trips.get(name, ()))),
                 clocks.get(name),
                 tuple(refused),
@@ -111,10 +111,6 @@ def _absence(said: Any) -> str:
     return str(said) if isinstance(said, StoreUnavailable) and not _is_refusal(said) else ""
 
 
-def _text(said: Any) -> str:
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else ""
-
-
 def _pairs(said: Any) -> dict[str, str]:
     """CONFIG GET, as a map or as a list of names and values."""
     if isinstance(said, dict):
@@ -124,4 +120,4 @@ def _pairs(said: Any) -> dict[str, str]:
         items = list(zip(flat[::2], flat[1::2], strict=False))
     else:
         return {}
-    return {_text(name): _text(value) for name, value in items}
+    return {text_of(name): text_of(value) for name, value in items}

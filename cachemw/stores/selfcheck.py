@@ -86,7 +86,7 @@ async def _answers(store: Askable, *command: str) -> list[Any]:
 
 def facts_of(info: Any) -> dict[str, str]:
     """The lines of an answer to INFO, or to CLUSTER INFO."""
-    return dict(re.findall(r"^(\w+):(.*?)\r?$", _text(info), re.MULTILINE))
+    return dict(re.findall(r"^(\w+):(.*?)\r?$", text_of(info), re.MULTILINE))
 
 
 def _judge(facts: dict[str, str]) -> list[str]:
@@ -104,5 +104,6 @@ def _judge(facts: dict[str, str]) -> list[str]:
     return findings
 
 
-def _text(info: Any) -> str:
+def text_of(info: Any) -> str:
+    """What a server has answered, as text; nothing for what is no text."""
     return info.decode("utf-8", "replace") if isinstance(info, bytes) else ""

@@ -563,6 +563,20 @@ async def test_memoize_sync_functions_and_methods(cache: Cache) -> None:
     assert await shop.price("a", "b:EUR") == Point(2)
 
 
+async def test_an_argument_that_no_template_names_is_not_turned_into_text(cache: Cache) -> None:
+    class Large(User):
+        def __str__(self) -> str:
+            raise AssertionError("nobody has asked for it")
+
+    @cache.memoize("5m", tags=["x:{other}"])
+    async def name_of(user: Large, other: int = 1) -> str:
+        return f"{user.name} {other}"
+
+    assert await name_of(Large(id=1, name="Ada")) == "Ada 1"
+    await cache.purge(tags=["x:1"])
+    assert await name_of(Large(id=1, name="Eve")) == "Eve 1"
+
+
 async def test_tags_of_a_result(cache: Cache) -> None:
     @cache.memoize("5m", tags=lambda answer: [f"doc:{one}" for one in answer["sources"]])
     async def answer(question: str) -> dict[str, Any]:
