@@ -292,7 +292,9 @@ class Intake:
         if not wanted or first_of(headers, b"etag") is not None:
             return
         coding = first_of(headers, b"content-encoding") or b""
-        tag = b"etag", generate_etag(sha256(body).digest(), coding)
+        # A layer outside may still encode what is plain, and keep its tag: with a strong one, a
+        # client would put pieces of both together.
+        tag = b"etag", generate_etag(sha256(body).digest(), coding, weak=not coding)
         self._verdict = replace(self._verdict, headers=(*headers, tag))
         self._head = replace(self._head, headers=(*self._head.headers, tag))
 

@@ -1,16 +1,19 @@
 """The cache among the app's other middleware."""
 
 import functools
+import gzip
 
+import pytest
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware as CookieSessions
 from starlette.types import ASGIApp
 
-from cachemw import CacheMiddleware, MemoryStore, SessionMiddleware
+from cachemw import CacheMiddleware, CachePolicy, MemoryStore, SessionMiddleware
 from cachemw.caching.placement import faults, strays, warnings
 from cachemw.routes import Pattern
+from cachemw.testing import Client, ScriptedOrigin
 
 CACHE = Middleware(CacheMiddleware, store=MemoryStore())
 GZIP = Middleware(GZipMiddleware)
@@ -30,6 +33,25 @@ def test_an_encoder_inside_is_a_waste() -> None:
     (warning,) = warnings([CACHE, GZIP], CacheMiddleware)
     assert "GZipMiddleware is inside" in warning
     assert warnings([GZIP, CACHE], CacheMiddleware) == []
+
+
+@pytest.mark.anyio
+async def test_an_encoder_outside_works() -> None:
+    """One entry serves both codings, and no client puts pieces of them together."""
+    origin, page = ScriptedOrigin(), b"a page " * 200
+    origin.answers(page, headers={"cache-control": "max-age=60"})
+    cache = CacheMiddleware(origin, store=MemoryStore(), default=CachePolicy())
+    client, coded = Client(GZipMiddleware(cache)), {"accept-encoding": "gzip"}
+    first = await client.get("/", headers=coded)
+    assert gzip.decompress(first.body) == page
+    assert (await client.get("/")).body == page
+    assert origin.called_once()
+    tag = first.header("etag") or ""
+    for headers in (coded, {}):
+        known = await client.get("/", headers={**headers, "if-none-match": tag})
+        assert known.status == 304
+        resumed = {**headers, "range": "bytes=10-", "if-range": tag}
+        assert (await client.get("/", headers=resumed)).status == 200
 
 
 def test_cors_inside_is_a_waste_and_outside_is_right() -> None:

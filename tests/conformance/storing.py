@@ -5,7 +5,8 @@ from hashlib import sha256
 from cachemw.caching.etags import generate_etag
 from tests.conformance.play import Scenario, Step, at, get, policy, request, says
 
-MADE = generate_etag(sha256(b"x").digest()).decode()
+MADE = generate_etag(sha256(b"x").digest(), weak=True).decode()
+CODED = generate_etag(sha256(b"x").digest(), b"br").decode()
 KEPT = "fwd=uri-miss stored"
 FRESH = "Cache-Control: max-age=60"
 
@@ -339,6 +340,19 @@ SCENARIOS = [
         get('If-None-Match: "no"', told="hit", text=b"x", has=(f"etag: {MADE}",)),
         get(f"If-None-Match: {MADE}", told="hit", status=304, has=(f"etag: {MADE}",)),
         etag=True,
+    ),
+    once(
+        "9110 §8.8.3.3",
+        "what is plain gets a weak ETag, as somebody may still encode it",
+        get(app=says(FRESH, body=b"x"), told=KEPT, has=(f"etag: {MADE}",)),
+        get("Range: bytes=0-0", f"If-Range: {MADE}", told="hit", text=b"x"),
+        get("Range: bytes=0-0", told="hit", text=b"x", status=206),
+    ),
+    once(
+        "9110 §8.8.3.3",
+        "what is encoded gets a strong one",
+        get(app=says(FRESH, "Content-Encoding: br", body=b"x"), told=KEPT, has=(f"etag: {CODED}",)),
+        get("Range: bytes=0-0", f"If-Range: {CODED}", told="hit", text=b"x", status=206),
     ),
     once(
         "policy",
