@@ -131,6 +131,9 @@ async def identify(call: Call, matched: Matched[CachePolicy]) -> Resource | Reas
         chosen, identity = await _chosen(call)
         if not identity and _is_somebody_unnamed(call):
             return Reason.AUTHORIZATION
+    if policy.guard is not None:
+        # Under a key of its own: the policy may be another one tomorrow, or for another method.
+        chosen = (*chosen, b"guarded")
     if root := call.scope.get("root_path", ""):
         # The app's links begin with it, and an outer layer may have taken it from a header.
         chosen = (*chosen, root.encode("utf-8", "surrogatepass"))

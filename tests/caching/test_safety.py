@@ -323,6 +323,28 @@ async def test_a_guard_is_asked_on_every_hit() -> None:
         assert (response.status, response.body, response.detail) == (403, b"go away", "guard")
 
 
+@pytest.mark.parametrize("credentials", ["bypass", "strip", "identity"])
+async def test_what_a_guard_has_let_see_is_not_there_without_it(credentials: Any) -> None:
+    """A policy may lose its guard with a deployment, while its entries and another worker stay."""
+    origin, store = ScriptedOrigin(), MemoryStore()
+
+    async def guard(connection: HTTPConnection) -> bool:
+        return "authorization" in connection.headers
+
+    guarded = CachePolicy(ttl=60, credentials="shared", guard=guard)
+    member = {"authorization": "Bearer m"}
+    before = Client(CacheMiddleware(origin, store=store, default=guarded))
+    after = Client(
+        CacheMiddleware(origin, store=store, default=CachePolicy(ttl=60, credentials=credentials))
+    )
+    origin.answers_once("for members")
+    origin.answers("log in")
+    await before.get("/", headers=member)
+    assert (await before.get("/", headers=member)).cache == "hit"
+    for _ in range(2):
+        assert (await after.get("/")).body == b"log in"
+
+
 async def test_a_guard_is_asked_before_a_stale_answer() -> None:
     clock = FakeClock()
     origin = ScriptedOrigin()
