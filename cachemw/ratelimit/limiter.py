@@ -185,19 +185,19 @@ class Limiter:
 
     async def adjust(self, bucket: Bucket, change: int) -> None:
         """Add to the counters of a bucket, or take from them. Raises `StoreUnavailable`."""
-        self._recall.forget(bucket.block_key)
         await self.store.run(ADJUST, bucket.counter_keys, bucket.adjust_args(change))
+        self._recall.forget(bucket.block_key)  # a refusal of before may have come until now
 
     async def block(self, bucket: Bucket, duration: int) -> None:
         """Refuse every hit for `duration` ms. Raises `StoreUnavailable`."""
-        self._recall.forget(bucket.block_key)
         await self.store.run(ADJUST, [bucket.block_key], [b"block", b"0", b"%d" % duration, ANY])
+        self._recall.forget(bucket.block_key)
 
     async def reset(self, bucket: Bucket) -> None:
         """Begin anew: no block, no count. Raises `StoreUnavailable`."""
-        self._recall.forget(bucket.block_key)
         await self._local.delete(bucket.keys)
         await self.store.delete(bucket.keys)
+        self._recall.forget(bucket.block_key)
 
     def note(self, verdict: Verdict) -> None:
         """Count an outcome in `counts`; say aloud, once, that a client cannot be told."""

@@ -26,6 +26,9 @@ class Recall(Generic[V]):
     def __init__(self, size: int) -> None:
         self._size = size
         self._kept: OrderedDict[Hashable, _Memory[V]] = OrderedDict()
+        self._about: dict[
+            bytes, set[Hashable]
+        ] = {}  # a bucket, and the questions it has to do with
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -36,20 +39,29 @@ class Recall(Generic[V]):
         if memory is None:
             return None
         if memory.until <= now:
-            del self._kept[question]
+            self._drop(question)
             return None
         return memory.value, memory.since
 
     def keep(
         self, question: Hashable, value: V, now: float, until: float, concerns: frozenset[bytes]
     ) -> None:
-        self._kept.pop(question, None)
+        self._drop(question)
         self._kept[question] = _Memory(value, now, until, concerns)
+        for concern in concerns:
+            self._about.setdefault(concern, set()).add(question)
         while len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+            self._drop(next(iter(self._kept)))
 
     def forget(self, concern: bytes) -> None:
         """Drop whatever has to do with one bucket."""
-        stale = [question for question, kept in self._kept.items() if concern in kept.concerns]
-        for question in stale:
-            del self._kept[question]
+        for question in list(self._about.get(concern, ())):
+            self._drop(question)
+
+    def _drop(self, question: Hashable) -> None:
+        memory = self._kept.pop(question, None)
+        for concern in memory.concerns if memory else ():
+            questions = self._about[concern]
+            questions.discard(question)
+            if not questions:
+                del self._about[concern]

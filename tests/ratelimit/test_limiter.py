@@ -9,7 +9,6 @@ from cachemw.errors import StoreUnavailable
 from cachemw.ratelimit.identity import Identity
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import Rules
-from cachemw.ratelimit.recall import Recall
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.scripts import Reply, Script
 from cachemw.stores.base import Store
@@ -289,6 +288,18 @@ async def test_a_reset_is_seen_by_every_process_within_ten_seconds(
     assert (await two.hit(ME)).counted_by == "store"
 
 
+@pytest.mark.parametrize("act", ["reset", "refund"])
+async def test_what_was_refused_just_before_is_not_remembered_after(
+    redis_url: str, opened: Callable[[str], Store], act: str
+) -> None:
+    """The refusal is still on its way when the client is given room again."""
+    rule = RateLimit("1/hour", name="r").bind(Limiter(opened(redis_url + DEADLINE)))
+    await rule.hit(ME)
+    refused, _ = await asyncio.gather(rule.hit(ME), getattr(rule, act)(ME))
+    assert not refused.allowed
+    assert (await rule.hit(ME)).allowed
+
+
 async def test_what_is_remembered_counts_down(store: Away, clock: Clock) -> None:
     rule = RateLimit("1/minute", name="r").bind(Limiter(store, clock=clock))
     await rule.hit(ME)
@@ -311,18 +322,6 @@ async def test_tentative_charges_of_others_are_no_reason_to_remember(
     elsewhere = RateLimit("1/minute", name="r").bind(Limiter(store, clock=clock))
     await elsewhere.refund(ME)
     assert await client.statuses("/x", 2) == [200, 200]
-
-
-def test_memory_is_bounded() -> None:
-    recall: Recall[int] = Recall(3)
-    for number in range(10):
-        recall.keep(number, number, now=0, until=5, concerns=frozenset((b"%d" % number,)))
-    assert len(recall) == 3
-    assert recall.find(9, now=4) == (9, 0)
-    assert recall.find(9, now=5) is None
-    recall.forget(b"8")
-    assert recall.find(8, now=1) is None
-    assert recall.find(7, now=1) == (7, 0)
 
 
 class Overrun(MemoryStore):
