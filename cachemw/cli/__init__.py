@@ -12,16 +12,18 @@ Data goes to stdout; progress and complaints go to stderr.
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from cachemw.errors import CachemwError, ConfigurationError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command, and end the process."""
-    try:
-        import click
-    except ModuleNotFoundError:
-        sys.exit("cachemw: the command needs click: pip install 'cachemw[cli]'")
+    missing = [name for name in ("click", "rich") if find_spec(name) is None]
+    if missing:
+        sys.exit(f"cachemw: the command needs {' and '.join(missing)}: pip install 'cachemw[cli]'")
+    import click
+
     from cachemw.cli.group import cachemw
 
     try:

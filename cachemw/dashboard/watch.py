@@ -6,6 +6,7 @@ Nothing here runs while nobody asks.
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from time import perf_counter
 
 from cachemw.dashboard.history import History
 from cachemw.dashboard.source import Subject
@@ -58,11 +59,10 @@ class Watch:
             return self._findings[1]
 
     async def _look(self) -> View:
-        store, clock = self.subject.store, asyncio.get_running_loop().time
-        trip, fleet, began = None, Fleet(()), clock()
+        store, trip, fleet, began = self.subject.store, None, Fleet(()), perf_counter()
         with suppress(StoreUnavailable):
             await store.time()
-            trip = clock() - began
+            trip = perf_counter() - began
         with suppress(StoreUnavailable):
             fleet = await self.subject.fleet()
         at, history = store.now(), self._history

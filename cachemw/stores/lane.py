@@ -19,6 +19,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import hiredis
@@ -71,6 +72,9 @@ class Lane(asyncio.Protocol):
         self._flush_is_due = False
         self._is_full = False
         self._unsent = 0  # bytes that wait for the end of the turn, or for a connection
+        # The first job of a write whose trip is being timed. uvloop's time has milliseconds only.
+        self._timed: Job | None = None
+        self._timed_from = 0.0
         self._overdue = 0  # how many of `_waiting`, from its head, have heard that they are late
         self._heard_at = -1e9
         self.is_closed = False
@@ -162,6 +166,8 @@ class Lane(asyncio.Protocol):
             self._connect()
         else:
             self._transport.write(b"".join([job.command for job, _ in self._queue]))
+            if self._timed is None:
+                self._timed, self._timed_from = self._queue[0][0], perf_counter()
             self._waiting.extend(self._queue)
             self._queue.clear()
             self._unsent = 0
@@ -178,15 +184,18 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         reader, waiting = self._reader, self._waiting
         self._heard_at = self._loop.time()
-        began = waiting[0][1] - self._deadline if waiting else self._heard_at
         try:
             reader.feed(data)
             reply = reader.gets()
             while reply is not _MORE:
                 if not waiting:
                     raise Desync("a reply to nothing")
-                waiting[0][0].accept(reply)
+                job = waiting[0][0]
+                job.accept(reply)
                 waiting.popleft()
+                if job is self._timed:
+                    self._timed = None
+                    self._trips.add(perf_counter() - self._timed_from)
                 if self._overdue:
                     self._overdue -= 1
                 reply = reader.gets()
@@ -195,7 +204,6 @@ class Lane(asyncio.Protocol):
             logger.warning("%s: dropping a connection that is out of step: %r", self.name, error)
             self._lose("desync", repr(error))
         else:
-            self._trips.add(self._heard_at - began)
             if self._breaker.succeeded():
                 logger.warning("%s answers again", self.name)
 
@@ -306,6 +314,7 @@ class Lane(asyncio.Protocol):
             release(connection, transport)
         waiting, self._waiting = self._waiting, deque()
         self._overdue = 0
+        self._timed = None
         for job, _ in waiting:
             job.fail(StoreUnavailable(reason, detail))
         if waiting and reason == "connection":

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, cast
 
 import hiredis
@@ -111,7 +112,7 @@ class Watch(asyncio.Protocol):
                     return
                 if self._transport is not None:
                     self._transport.write(_PING)
-                    self._asked_at.append(now)
+                    self._asked_at.append(perf_counter())
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -140,7 +141,7 @@ class Watch(asyncio.Protocol):
         else:
             self._heard_at = self._loop.time()
             if self._asked_at:
-                self._lagging(self._heard_at - self._asked_at.popleft())
+                self._lagging(perf_counter() - self._asked_at.popleft())
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost.set()

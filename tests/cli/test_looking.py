@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -147,6 +148,18 @@ def test_what_is_asked_wrongly_ends_with_2(arguments: list[str], complaint: str)
     ended = piped(*arguments)
     assert (ended.code, ended.out) == (2, ""), ended
     assert complaint in ended.err
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_its_extra_the_command_says_what_it_needs(missing: str) -> None:
+    code = (
+        "import importlib.util as util; find = util.find_spec\n"
+        f"util.find_spec = lambda name: None if name == {missing!r} else find(name)\n"
+        "from cachemw.cli import main; main(['ls'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr == f"cachemw: the command needs {missing}: pip install 'cachemw[cli]'\n"
 
 
 def test_whoever_has_read_enough_may_leave(shop: Shop) -> None:

@@ -16,6 +16,7 @@ from cachemw.stores.base import together
 from cachemw.stores.jobs import Read
 from cachemw.stores.redis import RedisStore
 from cachemw.stores.targets import from_url
+from cachemw.telemetry.counters import Spans
 from cachemw.testing import FaultProxy
 from tests.stores.conftest import Opener
 from tests.stores.scripts import COUNT, ECHO, WRITE
@@ -298,6 +299,20 @@ def test_a_blocked_event_loop_is_no_fault_of_the_server(
     factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(block())
+
+
+def test_trips_are_timed_more_finely_than_uvloop_tells_the_time(redis_url: str) -> None:
+    async def ask() -> Spans:
+        store = RedisStore(from_url(redis_url))
+        for _ in range(5):
+            await store.get(b"alice")
+        await store.aclose()
+        return store.tally.counts.store.trips
+
+    with asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop) as runner:
+        trips = runner.run(ask())
+    assert trips.count >= 5
+    assert abs(trips.total * 1000 - round(trips.total * 1000)) > 1e-6  # no whole milliseconds
 
 
 async def test_a_call_made_before_the_loop_was_blocked_is_not_late(
