@@ -121,7 +121,8 @@ def is_known_from_outside(scope: Mapping[str, Any]) -> bool:
 
     A user who is not even a user object is taken for somebody.
     """
-    user, extensions = scope.get("user"), scope.get("extensions")
+    user = scope.get("user")
+    extensions: Mapping[str, Any] | None = scope.get("extensions")
     if user is None and not extensions:
         return False
     has_user = user is not None and bool(getattr(user, "is_authenticated", True))
