@@ -18,6 +18,10 @@ from cachemw.sessions.vault import Found, Lost
 class Holding:
     """The record of one request's session, from its load to its last save."""
 
+    __slots__ = (
+        *("_headers", "_sessions", "found", "has_ended", "is_lost", "is_outrun", "subject"),
+    )
+
     def __init__(self, sessions: Sessions, headers: Sequence[Header]) -> None:
         self.found: Found | None = None
         self.subject: str | None = None

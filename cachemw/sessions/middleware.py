@@ -7,6 +7,7 @@ the session, 409 when a guarded key was changed by somebody else.
 """
 
 import logging
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Unpack
 
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.ahead import Question, leave, taken
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Header, Headers
+from cachemw.messages import Header
 from cachemw.scopekeys import SESSION_USED
 from cachemw.sessions.errors import ConflictError, SessionUnavailable
 from cachemw.sessions.headers import marked
@@ -61,7 +62,7 @@ class SessionMiddleware:
         asked = taken(scope, self)
         visit = scope[VISIT] = Visit(self.sessions, scope) if asked is None else asked.state
         is_lazy = self.sessions.settings.lazy
-        scope["session"] = visit.postpone() if is_lazy else await visit.load()
+        scope["session"] = visit.postpone() if is_lazy else await visit.load_now()
         if scope["type"] == "websocket":
             await Socket(visit, self.sessions, scope, receive, send).serve(self.app)
         else:
@@ -78,6 +79,8 @@ class SessionMiddleware:
 
 class _Response:
     """One request on its way out."""
+
+    __slots__ = ("_began", "_replaced", "_scope", "_send", "_sessions", "_visit")
 
     def __init__(self, visit: Visit, sessions: Sessions, scope: Scope, send: Send) -> None:
         self._visit = visit
@@ -97,33 +100,40 @@ class _Response:
         except BaseException:
             await self._still_log_out()
             raise
-        if self._began and not self._replaced:
+        if self._began and not self._replaced and self._visit.may_need_settling():
             await self._settle_late()
 
-    async def _pass_on(self, message: Message) -> None:
+    def _pass_on(self, message: Message) -> Awaitable[None]:
         if self._replaced:
-            return  # what the app says now belongs to a response that nobody gets
-        if message["type"] == "http.response.start" and not self._began:
-            failure = self._visit.failure
-            if failure is not None and message["status"] >= 500:
-                # Starlette's own error page, when the app as a whole is wrapped in us.
-                await self._answer_instead(failure)
-                return
-            try:
-                cookie = await self._visit.settle(message["status"])
-            except (SessionUnavailable, ConflictError) as error:
-                await self._answer_instead(error)
-                return
-            message = {**message, "headers": self._marked(message, cookie)}
-            self._began = True
-            self._visit.answered()
-        await self._send(message)
+            return _nothing()  # what the app says now belongs to a response that nobody gets
+        if self._began or message["type"] != "http.response.start":
+            return self._send(message)
+        visit = self._visit
+        if visit.failure is not None or visit.may_need_settling():
+            return self._begin(message)
+        return self._send(self._dressed(message, visit.cookie_due()))
 
-    def _marked(self, message: Message, cookie: Header | None) -> Headers:
+    async def _begin(self, message: Message) -> None:
+        failure = self._visit.failure
+        if failure is not None and message["status"] >= 500:
+            # Starlette's own error page, when the app as a whole is wrapped in us.
+            await self._answer_instead(failure)
+            return
+        try:
+            cookie = await self._visit.settle(message["status"])
+        except (SessionUnavailable, ConflictError) as error:
+            await self._answer_instead(error)
+            return
+        await self._send(self._dressed(message, cookie))
+
+    def _dressed(self, message: Message, cookie: Header | None) -> Message:
         used = self._visit.session.accessed
         if used or cookie is not None:
             self._scope[SESSION_USED] = True
-        return marked(tuple(message.get("headers", ())), used=used, cookie=cookie)
+        headers = marked(tuple(message.get("headers", ())), used=used, cookie=cookie)
+        self._began = True
+        self._visit.answered()
+        return {**message, "headers": headers}
 
     async def _answer_instead(self, error: SessionUnavailable | ConflictError) -> None:
         """Instead of the app's response, unless that is under way already."""
@@ -148,3 +158,7 @@ class _Response:
             await self._visit.settle_early()
         except (SessionUnavailable, ConflictError) as error:
             _log.warning("a change after the response had begun is lost: %s", error)
+
+
+async def _nothing() -> None:
+    pass

@@ -15,10 +15,11 @@ exactly is `UnreadableEntry`, which ends as a new session and a count, never as 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as attribute
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, cast
 
 from cachemw.errors import UnreadableEntry
 from cachemw.scripts import Reply
@@ -75,24 +76,22 @@ def unpack(now: int, pairs: Sequence[Reply], cipher: Cipher | None) -> Record:
                 found = value
             else:
                 raw[_key_of(name)] = value
-        meta = _META.fullmatch(found)
-        if meta is None:
-            raise ValueError("it begins otherwise")
-        handle = meta[6]
-        plain = raw if cipher is None else _opened(raw, handle, cipher)
+        meta = _meta_of(found)
+        plain = raw if cipher is None else _opened(raw, meta[-1], cipher)
     except ValueError as error:
         raise UnreadableEntry(f"a session record of another format: {error}") from None
-    return Record(
-        now=now,
-        created=int(meta[1]),
-        deadline=int(meta[2]),
-        login=int(meta[3]),
-        renewed=int(meta[4]),
-        subject_digest=None if meta[5] == NOBODY else meta[5],
-        handle=handle,
-        raw=raw,
-        plain=plain,
-    )
+    return Record(now, *meta, raw, plain)
+
+
+@lru_cache(maxsize=4096)
+def _meta_of(stored: bytes) -> tuple[int, int, int, int, bytes | None, bytes]:
+    """The fields of `Record` that come from one field of the hash, the same until a renewal."""
+    meta = _META.fullmatch(stored)
+    if meta is None:
+        raise ValueError("it begins otherwise")
+    created, deadline, login, renewed = map(int, meta.groups()[:4])
+    subject_digest = None if meta[5] == NOBODY else meta[5]
+    return created, deadline, login, renewed, subject_digest, meta[6]
 
 
 def pack(
@@ -126,8 +125,15 @@ def dump(key: str, value: object) -> bytes:
 
 def parse(plain: bytes) -> Any:
     """The value of `dump`. `ValueError` for anything that `dump` would not write."""
+    text = plain.decode("utf-8", "surrogatepass")
     try:
-        return _DECODER.decode(plain.decode("utf-8", "surrogatepass"))
+        try:  # as it is, without looking for white space around it
+            value, end = _scan(text, 0)
+            if end == len(text):
+                return value
+        except StopIteration:
+            pass
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -182,3 +188,4 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_scan: Callable[[str, int], tuple[Any, int]] = cast(Any, _DECODER).scan_once

@@ -48,10 +48,14 @@ class Session(TrackedDict):
     of them are plain calls that take effect when the response begins.
     """
 
-    def __init__(self, record: Record | None = None) -> None:
-        """`ValueError` when a stored value is not JSON."""
-        stored: Mapping[str, bytes] = record.plain if record else {}
-        super().__init__({key: parse(plain) for key, plain in stored.items()})
+    def __init__(
+        self, record: Record | None = None, contents: Mapping[str, Any] | None = None
+    ) -> None:
+        """`contents` is what the record holds, where that is known. `ValueError` when a stored
+        value is not JSON."""
+        if contents is None:
+            contents = {} if record is None else contents_of(record)
+        super().__init__(contents)
         self._record = record
         self._guarded: set[str] = set()
         self._views: list[tuple[BaseModel, dict[str, Any]]] = []
@@ -204,6 +208,11 @@ class AbsentSession(Session):
     def mark_accessed(self) -> None:
         self.accessed = True
         raise self.error
+
+
+def contents_of(record: Record) -> dict[str, Any]:
+    """What a record holds. `ValueError` when a stored value is not JSON."""
+    return {key: parse(plain) for key, plain in record.plain.items()}
 
 
 def _same(before: bytes, now: bytes) -> bool:

@@ -5,7 +5,7 @@ contents mean, and what becomes of them, is not known here.
 """
 
 import warnings
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 from cachemw.sessions.errors import UnstorableValue
@@ -17,7 +17,7 @@ class TrackedDict(dict[str, Any]):
     accessed = False
     modified = False
 
-    def __init__(self, contents: dict[str, Any]) -> None:
+    def __init__(self, contents: Mapping[str, Any]) -> None:
         super().__init__(contents)
         self.lent: set[str] = set()  # keys of lists and dicts that somebody may be changing
         self.assigned: set[str] = set()

@@ -70,6 +70,15 @@ class Vault:
         """Begin a `load`, at once."""
         return self.store.run(LOAD, _keys(session_id), (self._idle,))
 
+    def told(self, session_id: bytes, reply: Reply) -> Found | Lost | None:
+        """What came of `ask`. None: that leads on to another id, where `load` follows."""
+        if isinstance(reply, list) and len(reply) == 3:
+            state, now, pairs = reply
+            if state == b"live" and isinstance(now, int):
+                return self._opened(session_id, now, pairs, outrun=False)
+        step = self._read(LOAD, session_id, reply)
+        return None if isinstance(step, _Moved) else self._found(step)
+
     async def load(
         self, session_id: bytes, *, touch: bool = True, begun: Awaitable[Reply] | None = None
     ) -> Found | Lost:
@@ -223,11 +232,13 @@ class Vault:
         if isinstance(step, Lost):
             return step
         pairs = step.fields[0] if step.fields else None
+        return self._opened(step.session_id, step.now, pairs, outrun=step.outrun)
+
+    def _opened(self, session_id: bytes, now: int, pairs: Reply, *, outrun: bool) -> Found | Lost:
         try:
             if not isinstance(pairs, list):
                 raise UnreadableEntry("a session record without fields")
-            record = unpack(step.now, pairs, self._cipher)
-            return Found(step.session_id, record, step.outrun)
+            return Found(session_id, unpack(now, pairs, self._cipher), outrun)
         except UnreadableEntry:
             return Lost("unreadable")
 

@@ -13,12 +13,12 @@ from starlette.types import Scope
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Header
 from cachemw.scripts import Reply
-from cachemw.sessions.cookie import Absent, Presented, Refused
+from cachemw.sessions.cookie import Absent, Presented, Reading, Refused
 from cachemw.sessions.errors import ConflictError, SessionUnavailable
 from cachemw.sessions.holding import Holding
 from cachemw.sessions.ids import digest_of_subject
 from cachemw.sessions.outcome import Create, End, Nothing, Outcome, Save, decide
-from cachemw.sessions.session import AbsentSession, Session
+from cachemw.sessions.session import AbsentSession, Session, contents_of
 from cachemw.sessions.sessions import Sessions
 from cachemw.sessions.vault import Found, Lost
 
@@ -28,6 +28,11 @@ class Visit:
 
     `session` is there once it was loaded or postponed.
     """
+
+    __slots__ = (
+        *("_abandoned", "_answered", "_begun", "_client_has", "_failure", "_headers", "_holding"),
+        *("_is_http", "_is_late", "_loaded", "_reading", "_sessions", "_turn", "session"),
+    )
 
     session: Session
 
@@ -39,6 +44,7 @@ class Visit:
         self._holding = Holding(sessions, self._headers)
         self._turn = asyncio.Lock()  # tasks of one request may load or save at once
         self._loaded = False
+        self._reading: Reading | None = None
         self._begun: Awaitable[Reply] | None = None
         self._client_has: bytes | None = None  # the id in the client's cookie, as far as we know
         self._answered = False
@@ -59,17 +65,41 @@ class Visit:
         if not self._loaded:
             async with self._turn:
                 if not self._loaded:
-                    await self._load_now()
+                    await self.load_now()
         return self.session
 
     def begin(self) -> Awaitable[Reply] | None:
         """Ask the store at once, so that the question travels with others; `load` waits for it."""
-        match self._sessions.cookie.read(self._headers):
-            case Presented(session_id):
-                self._begun = self._sessions.vault.ask(session_id)
-            case _:
-                pass
+        reading = self._reading = self._sessions.cookie.read(self._headers)
+        if isinstance(reading, Presented):
+            self._begun = self._sessions.vault.ask(reading.session_id)
         return self._begun
+
+    async def load_now(self) -> Session:
+        """`load`, where nobody else can be at it."""
+        was_accessed = hasattr(self, "session") and self.session.accessed
+        found, vault = self.found, self._sessions.vault
+        session_id = self._presented() if found is None else found.session_id
+        begun, self._begun = self._begun, None
+        if session_id is None:
+            session = Session()
+        else:
+            try:
+                reply = await (begun or vault.ask(session_id))
+                told = vault.told(session_id, reply)
+                if told is None:
+                    told = await vault.load(session_id, begun=_once_more(reply))
+            except StoreUnavailable as error:
+                session = self._missing(error)
+            else:
+                session = self._session_of(told)
+        self.session = session
+        self._loaded = True
+        self._abandoned = False
+        self._failure = None
+        session.accessed = was_accessed
+        session.guard(*self._sessions.settings.guarded)
+        return session
 
     def postpone(self) -> Session:
         """Load only when somebody asks for it with `load_session`."""
@@ -101,14 +131,37 @@ class Visit:
 
         Raises `SessionUnavailable`, `ConflictError`, and what a session refuses to hold.
         """
-        if self._may_need_settling():
+        if self.may_need_settling():
             await self._settle_in_turn(status)
-        return self._cookie_due()
+        return self.cookie_due()
 
     async def settle_early(self) -> None:
         """The same, before the response. A cookie that falls due is kept for it."""
-        if self._may_need_settling():
+        if self.may_need_settling():
             await self._settle_in_turn(200)
+
+    def may_need_settling(self) -> bool:
+        """Whether there is anything to decide: most requests only look at their session."""
+        if isinstance(self.session, AbsentSession) or self._holding.is_lost or self._abandoned:
+            return False
+        return self.session.may_have_changed() or (not self._answered and self._is_old())
+
+    def cookie_due(self) -> Header | None:
+        """The `Set-Cookie` line that what was carried out asks for, once."""
+        holding, found = self._holding, self._holding.found
+        if found is None:
+            if not holding.has_ended:
+                return None
+            holding.has_ended = False
+            self._client_has = None
+            return self._sessions.cookie.to_remove()
+        if holding.is_outrun or found.session_id == self._client_has:
+            return None
+        self._client_has = found.session_id
+        record = found.record
+        return self._sessions.cookie.to_set(
+            found.session_id, seconds_left=(record.deadline - record.now) // 1000
+        )
 
     def answered(self) -> None:
         """The response has begun: from here on no cookie can be sent.
@@ -127,44 +180,32 @@ class Visit:
 
     # --- reading
 
-    async def _load_now(self) -> None:
-        was_accessed = hasattr(self, "session") and self.session.accessed
-        self.session = await self._read()
-        self._loaded = True
-        self._abandoned = False
-        self._failure = None
-        self.session.accessed = was_accessed
-        self.session.guard(*self._sessions.settings.guarded)
-
-    async def _read(self) -> Session:
-        if self.found is not None:
-            return await self._load(self.found.session_id)
-        match self._sessions.cookie.read(self._headers):
+    def _presented(self) -> bytes | None:
+        """The id in the client's cookie."""
+        reading, self._reading = self._reading, None
+        match reading or self._sessions.cookie.read(self._headers):
             case Presented(session_id, outdated):
                 self._client_has = None if outdated else session_id
-                return await self._load(session_id)
+                return session_id
             case Refused(reason):
                 self._sessions.note(reason)
             case Absent():
                 pass
-        return Session()
+        return None
 
-    async def _load(self, session_id: bytes) -> Session:
-        try:
-            begun, self._begun = self._begun, None
-            found = await self._sessions.vault.load(session_id, begun=begun)
-        except StoreUnavailable as error:
-            self._sessions.note("unavailable", detail=error.reason)
-            return AbsentSession(
-                SessionUnavailable(f"this request's session cannot be read: {error}")
-            )
+    def _missing(self, error: StoreUnavailable) -> Session:
+        self._sessions.note("unavailable", detail=error.reason)
+        return AbsentSession(SessionUnavailable(f"this request's session cannot be read: {error}"))
+
+    def _session_of(self, found: Found | Lost) -> Session:
         if isinstance(found, Lost):
             self._sessions.note(found.reason)
             self._is_late = found.reason == "replaced"
             return Session()
         try:
-            session = Session(found.record)
-            subject = self._sessions.settings.subject_of(session.contents())
+            contents = contents_of(found.record)
+            session = Session(found.record, contents)
+            subject = self._sessions.settings.subject_of(contents)
         except (ValueError, TypeError) as error:
             self._sessions.note("unreadable", detail=type(error).__name__)
             return Session()
@@ -176,19 +217,13 @@ class Visit:
 
     # --- settling
 
-    def _may_need_settling(self) -> bool:
-        """Whether there is anything to decide: most requests only look at their session."""
-        if isinstance(self.session, AbsentSession) or self._holding.is_lost or self._abandoned:
-            return False
-        return self.session.may_have_changed() or (not self._answered and self._is_old())
-
     def _is_old(self) -> bool:
         found, renew = self.found, self._sessions.settings.renew
         return found is not None and renew is not None and found.record.is_due(renew)
 
     async def _settle_in_turn(self, status: int) -> None:
         async with self._turn:
-            if self._may_need_settling():  # or another task has just seen to it
+            if self.may_need_settling():  # or another task has just seen to it
                 await self._settle(status)
 
     async def _settle(self, status: int) -> None:
@@ -236,18 +271,6 @@ class Visit:
             self._holding.note("late-change", detail=type(outcome).__name__.lower())
         return possible
 
-    def _cookie_due(self) -> Header | None:
-        holding, found = self._holding, self._holding.found
-        if found is None:
-            if not holding.has_ended:
-                return None
-            holding.has_ended = False
-            self._client_has = None
-            return self._sessions.cookie.to_remove()
-        if holding.is_outrun or found.session_id == self._client_has:
-            return None
-        self._client_has = found.session_id
-        record = found.record
-        return self._sessions.cookie.to_set(
-            found.session_id, seconds_left=(record.deadline - record.now) // 1000
-        )
+
+async def _once_more(reply: Reply) -> Reply:
+    return reply

@@ -144,3 +144,27 @@ def test_a_difference_makes_one_of_the_other(before: dict[str, int], after: dict
 def test_changes_name_their_keys() -> None:
     assert Changes({"a": b"1"}, frozenset("b")).keys == {"a", "b"}
     assert not Changes()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"a"', ' "a"', '"a" ', "\t[1, 2]\n", " ", "", "1 2", "[1", "{}x", "NaN", "1e999", "-0", "nul"]
+    + ["null", "[" * 100_000, '"\ud800"', "\ufeff1", '"\n"'],
+)
+def test_a_value_reads_as_json_does(text: str) -> None:
+    """White space around it is JSON as well, though nothing of ours writes it."""
+
+    def refuse(text: str) -> Any:
+        raise ValueError(text)
+
+    def finite(text: str) -> float:
+        return float(text) if text != "1e999" else refuse(text)
+
+    plain = text.encode("utf-8", "surrogatepass")
+    try:
+        expected = json.loads(text, parse_constant=refuse, parse_float=finite)
+    except (ValueError, RecursionError):
+        with pytest.raises(ValueError):
+            parse(plain)
+    else:
+        assert parse(plain) == expected
