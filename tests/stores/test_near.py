@@ -1,17 +1,19 @@
 """Values kept near: without a trip while the server reports changes, and never beyond that."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
 
+from cachemw.errors import StoreUnavailable
 from cachemw.stores import RedisStore, open_store
 from cachemw.stores.near import MAX_AGE, NearStore
 from cachemw.stores.watch import SILENCE
 from cachemw.telemetry.counters import BOUNDS
 from cachemw.testing.faultproxy import FaultProxy
-from tests.servers import Cluster, Server
+from tests.servers import Cluster, Sentinels, Server
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +36,16 @@ def opened(url: str) -> RedisStore:
 async def awake(near: NearStore) -> None:
     await near.open()
     await until(near.is_awake)
+
+
+async def written(store: RedisStore, value: bytes) -> None:
+    """Write until there is a primary that takes it."""
+    with anyio.fail_after(30):
+        while True:
+            try:
+                return await store.set(KEY, value, ttl=60_000)
+            except StoreUnavailable:
+                await anyio.sleep(0.02)
 
 
 async def put(near: NearStore, value: bytes) -> None:
@@ -162,6 +174,47 @@ async def test_it_is_known_how_late_reports_are_at_most(server: Server) -> None:
         assert sum(near.lags.buckets[BOUNDS.index(0.25) + 1 :]) >= 1
         assert near.is_awake()  # late, and heard all the same
         await near.aclose()
+
+
+async def test_what_a_partition_hides_is_not_served(server: Server) -> None:
+    async with FaultProxy(server.url) as proxy:
+        near, other = NearStore(opened(proxy.url)), opened(server.url)
+        await awake(near)
+        await put(near, b"old")
+        assert await near.get(KEY) == b"old"
+        proxy.hold()
+        await other.set(KEY, b"new", ttl=60_000)
+        await until(lambda: not near.is_awake())
+        assert near.at_hand([KEY]) is None
+        proxy.release()
+        await until(near.is_awake)
+        assert await near.get(KEY) == b"new"
+        await near.aclose()
+        await other.aclose()
+
+
+@pytest.mark.sentinel
+@pytest.mark.xdist_group("sentinel")
+async def test_after_a_failover_the_new_primary_is_watched(sentinel: Sentinels) -> None:
+    near, other = NearStore(opened(sentinel.url)), opened(sentinel.url)
+    await awake(near)
+    await put(near, b"old")
+    assert await near.get(KEY) == b"old"
+    sentinel.primary().kill()
+    await until(lambda: not near.is_awake())
+    assert near.at_hand([KEY]) is None
+    await written(other, b"new")
+    with anyio.fail_after(30):
+        while not near.is_awake():
+            with contextlib.suppress(StoreUnavailable):
+                await near.get(KEY)
+            await anyio.sleep(0.01)
+    assert await near.get(KEY) == b"new"
+    await other.set(KEY, b"newer", ttl=60_000)
+    await until(lambda: KEY not in near.keys)
+    assert await near.get(KEY) == b"newer"
+    await near.aclose()
+    await other.aclose()
 
 
 async def test_a_killed_watch_forgets_and_comes_back(near: NearStore, server: Server) -> None:
