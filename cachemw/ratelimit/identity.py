@@ -6,7 +6,7 @@ from it. Counting is not known here.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
@@ -67,9 +67,10 @@ class ClientIP:
     source: ForwardingHeader = "x-forwarded-for"
     ipv6_prefix: int = 64
     kind: str = "ip"
+    _trusted: TrustedProxies = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        TrustedProxies.parse(self.trusted_proxies or ())
+        object.__setattr__(self, "_trusted", TrustedProxies.parse(self.trusted_proxies or ()))
         if not 32 <= self.ipv6_prefix <= 128:
             raise ConfigurationError(f"ipv6_prefix={self.ipv6_prefix} is not within 32 to 128")
 
@@ -78,10 +79,9 @@ class ClientIP:
 
     def told(self, scope: Scope) -> str | None:
         """The answer, from the scope alone."""
+        trusted = self._trusted
         if self.trusted_proxies is None:
-            trusted: TrustedProxies = scope.get(PROXIES, NOBODY)
-        else:
-            trusted = TrustedProxies.parse(self.trusted_proxies)
+            trusted = scope.get(PROXIES, NOBODY)
         asked = scope.get(ASKED_BY) or scope
         client = asked.get("client")
         peer: str | None = (client[0] or None) if client else None

@@ -5,12 +5,15 @@ app        on a server of its own, once for each engine: Valkey, and Redis as `s
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pytest
 
 from tests import servers
 from tests.faults.fleet import Fleet, fleet
+from tests.faults.row import Seen, row
 from tests.faults.table import LINES, Line, as_text, write_page
 from tests.servers import ENGINES, VALKEY, Server
 
@@ -21,6 +24,10 @@ class World:
 
     app: Fleet
     server: Server
+
+    def row(self, number: str, fault: str, **more: Any) -> AbstractAsyncContextManager[Seen]:
+        servers, engine = [self.server], self.server.engine
+        return row(self.app, fault, number=number, servers=servers, engine=engine, **more)
 
 
 def _engines() -> Iterator[object]:

@@ -6,6 +6,7 @@ does not wait. So what was known shortly before is in doubt (`Truth.doubt`), and
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import pytest
@@ -25,11 +26,19 @@ class OnCluster:
     app: Fleet
     cluster: Cluster
 
+    def row(self, number: str, fault: str) -> AbstractAsyncContextManager[Seen]:
+        servers = self.cluster.nodes
+        return row(self.app, fault, number=number, servers=servers, engine="cluster")
+
 
 @dataclass(frozen=True)
 class BehindSentinels:
     app: Fleet
     sentinels: Sentinels
+
+    def row(self, number: str, fault: str) -> AbstractAsyncContextManager[Seen]:
+        servers = self.sentinels.data
+        return row(self.app, fault, number=number, servers=servers, engine="sentinels")
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +86,7 @@ def assert_no_page_was_missed(seen: Seen) -> None:
 @pytest.mark.xdist_group("cluster")
 async def test_12_slots_move(on_cluster: OnCluster) -> None:
     cluster = on_cluster.cluster
-    async with row(
-        on_cluster.app,
-        "slots move to another node",
-        number="12",
-        engine="cluster",
-        servers=cluster.nodes,
-    ) as seen:
+    async with on_cluster.row("12", "slots move to another node") as seen:
 
         def move() -> None:
             source, target = cluster.owner(0), cluster.owner(servers.SLOTS - 1)
@@ -100,13 +103,7 @@ async def test_12_slots_move(on_cluster: OnCluster) -> None:
 @pytest.mark.xdist_group("cluster")
 async def test_13_a_node_is_frozen(on_cluster: OnCluster) -> None:
     node = on_cluster.cluster.masters()[1]
-    async with row(
-        on_cluster.app,
-        "a primary frozen, less long than a failover takes",
-        number="13",
-        engine="cluster",
-        servers=on_cluster.cluster.nodes,
-    ) as seen:
+    async with on_cluster.row("13", "a primary frozen, less long than a failover takes") as seen:
         await seen.during(node.stop, span=0.6)
         assert_no_page_was_missed(seen)
         await seen.normal(node.cont)
@@ -116,13 +113,7 @@ async def test_13_a_node_is_frozen(on_cluster: OnCluster) -> None:
 @pytest.mark.xdist_group("cluster")
 async def test_9_a_node_is_killed(on_cluster: OnCluster) -> None:
     cluster = on_cluster.cluster
-    async with row(
-        on_cluster.app,
-        "a primary killed, its replica takes over",
-        number="9a",
-        engine="cluster",
-        servers=cluster.nodes,
-    ) as seen:
+    async with on_cluster.row("9a", "a primary killed, its replica takes over") as seen:
         lose(seen)
         await seen.during(cluster.masters()[0].kill)
         assert_no_page_was_missed(seen)
@@ -143,13 +134,7 @@ async def test_14_slots_without_anybody(on_cluster: OnCluster) -> None:
         for node in (*replicas, master):
             node.kill()
 
-    async with row(
-        on_cluster.app,
-        "a primary and its replica killed (`CLUSTERDOWN`)",
-        number="14",
-        engine="cluster",
-        servers=cluster.nodes,
-    ) as seen:
+    async with on_cluster.row("14", "a primary and its replica killed (`CLUSTERDOWN`)") as seen:
         lose(seen)
         await seen.during(kill, span=max(SPAN, 3.0))
         assert_no_page_was_missed(seen)
@@ -169,13 +154,7 @@ def _follows(node: Server, master: str) -> bool:
 @pytest.mark.xdist_group("sentinel")
 async def test_9_the_primary_is_killed(behind_sentinels: BehindSentinels) -> None:
     sentinels = behind_sentinels.sentinels
-    async with row(
-        behind_sentinels.app,
-        "the primary killed, its replica takes over",
-        number="9b",
-        engine="sentinels",
-        servers=sentinels.data,
-    ) as seen:
+    async with behind_sentinels.row("9b", "the primary killed, its replica takes over") as seen:
         old = sentinels.primary()
         lose(seen)
         await seen.during(old.kill)
@@ -189,12 +168,8 @@ async def test_9_the_primary_is_killed(behind_sentinels: BehindSentinels) -> Non
 @pytest.mark.xdist_group("sentinel")
 async def test_8_failover_by_hand(behind_sentinels: BehindSentinels) -> None:
     sentinels = behind_sentinels.sentinels
-    async with row(
-        behind_sentinels.app,
-        "a failover on request; the old primary refuses writes",
-        number="8b",
-        engine="sentinels",
-        servers=sentinels.data,
+    async with behind_sentinels.row(
+        "8b", "a failover on request; the old primary refuses writes"
     ) as seen:
         old = sentinels.primary()
         lose(seen)
@@ -212,13 +187,7 @@ async def test_8_failover_by_hand(behind_sentinels: BehindSentinels) -> None:
 @pytest.mark.xdist_group("sentinel")
 async def test_10_a_sentinel_hangs(behind_sentinels: BehindSentinels) -> None:
     sentinels = behind_sentinels.sentinels
-    async with row(
-        behind_sentinels.app,
-        "the first sentinel frozen, connections killed",
-        number="10",
-        engine="sentinels",
-        servers=sentinels.data,
-    ) as seen:
+    async with behind_sentinels.row("10", "the first sentinel frozen, connections killed") as seen:
         primary = sentinels.primary()
 
         def hang() -> None:

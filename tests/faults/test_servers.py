@@ -5,25 +5,18 @@ while (`people.py`), and at its end nothing they saw was wrong and nothing is le
 """
 
 import random
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
 
 import pytest
 import redis
 
 from tests.faults.conftest import World
-from tests.faults.row import SPAN, Seen, row
+from tests.faults.row import SPAN, Seen
 from tests.servers import Server, until
 
 pytestmark = pytest.mark.anyio
 
 SPIN = "local i = 0 while true do i = i + 1 end"
-
-
-def on(world: World, number: str, fault: str, **more: Any) -> AbstractAsyncContextManager[Seen]:
-    server = world.server
-    return row(world.app, fault, number=number, servers=[server], engine=server.engine, **more)
 
 
 def assert_only_the_store_was_missed(seen: Seen) -> None:
@@ -49,8 +42,8 @@ def assert_hardly_anybody_noticed(seen: Seen) -> None:
 
 async def test_2_killed(world: World) -> None:
     server = world.server
-    async with on(
-        world, "2", "killed (SIGKILL) amid it all, started again", loses_data=True
+    async with world.row(
+        "2", "killed (SIGKILL) amid it all, started again", loses_data=True
     ) as seen:
         await seen.during(server.kill)
         assert_only_the_store_was_missed(seen)
@@ -62,7 +55,7 @@ async def test_2_killed(world: World) -> None:
 
 async def test_3_frozen(world: World) -> None:
     server = world.server
-    async with on(world, "3a", "frozen (SIGSTOP), thawed") as seen:
+    async with world.row("3a", "frozen (SIGSTOP), thawed") as seen:
         await seen.during(server.stop)
         assert_only_the_store_was_missed(seen)
         await seen.normal(server.cont)
@@ -70,7 +63,7 @@ async def test_3_frozen(world: World) -> None:
 
 async def test_3_asleep(world: World) -> None:
     server = world.server
-    async with on(world, "3b", "asleep (`DEBUG SLEEP`)") as seen:
+    async with world.row("3b", "asleep (`DEBUG SLEEP`)") as seen:
         await seen.during(partial(_begin, server, "DEBUG", "SLEEP", str(SPAN)))
         assert_only_the_store_was_missed(seen)
         await seen.normal()
@@ -78,7 +71,7 @@ async def test_3_asleep(world: World) -> None:
 
 async def test_3_paused(world: World) -> None:
     server = world.server
-    async with on(world, "3c", "paused (`CLIENT PAUSE`)") as seen:
+    async with world.row("3c", "paused (`CLIENT PAUSE`)") as seen:
         await seen.during(lambda: server.ask("CLIENT", "PAUSE", int(SPAN * 1000), "ALL"))
         assert_only_the_store_was_missed(seen)
         await seen.normal()
@@ -91,7 +84,7 @@ async def test_3_connections_killed_again_and_again(world: World) -> None:
         for _ in range(10):
             server.ask("CLIENT", "KILL", "TYPE", "normal")
 
-    async with on(world, "3d", "all connections closed (`CLIENT KILL`), ten times") as seen:
+    async with world.row("3d", "all connections closed (`CLIENT KILL`), ten times") as seen:
         await seen.during(kill_connections)
         assert set(seen.tally.of("cache")) == {"200"}
         await seen.normal()
@@ -100,7 +93,7 @@ async def test_3_connections_killed_again_and_again(world: World) -> None:
 async def test_6_a_script_that_never_ends(world: World) -> None:
     server = world.server
     server.ask("CONFIG", "SET", "busy-reply-threshold", 200)
-    async with on(world, "6", "a script that never ends, then `BUSY`") as seen:
+    async with world.row("6", "a script that never ends, then `BUSY`") as seen:
         await seen.during(partial(_begin, server, "EVAL", SPIN, "0"))
         assert_only_the_store_was_missed(seen)
         await seen.normal(lambda: server.ask("SCRIPT", "KILL"))
@@ -111,7 +104,7 @@ async def test_6_a_script_that_never_ends(world: World) -> None:
 
 async def test_7_memory_is_full(world: World) -> None:
     server = world.server
-    async with on(world, "7", "memory full (`maxmemory 1`, `noeviction`)") as seen:
+    async with world.row("7", "memory full (`maxmemory 1`, `noeviction`)") as seen:
         await seen.during(lambda: server.ask("CONFIG", "SET", "maxmemory", 1))
         assert set(seen.tally.of("cache")) == {"200"}
         assert seen.tally.of("session")["503"] and seen.tally.of("limit")["503"]
@@ -120,7 +113,7 @@ async def test_7_memory_is_full(world: World) -> None:
 
 async def test_8_read_only(world: World) -> None:
     server = world.server
-    async with on(world, "8", "turned into a replica (`READONLY`)", loses_data=True) as seen:
+    async with world.row("8", "turned into a replica (`READONLY`)", loses_data=True) as seen:
         await seen.during(lambda: server.ask("REPLICAOF", "127.0.0.1", "1"))
         assert set(seen.tally.of("cache")) == {"200"}
         assert seen.tally.of("session")["503"] and seen.tally.of("limit")["503"]
@@ -147,7 +140,7 @@ async def test_11_loading(world: World) -> None:
         for key in server.ask("KEYS", "filler:*"):
             server.ask("DEL", key)  # they are this test's, and have no end
 
-    async with on(world, "11", "restarted, loads its data (`LOADING`)", loses_data=True) as seen:
+    async with world.row("11", "restarted, loads its data (`LOADING`)", loses_data=True) as seen:
         await seen.during(load)
         assert_only_the_store_was_missed(seen)
         await seen.normal(loaded)
@@ -165,7 +158,7 @@ async def test_15_another_password(world: World) -> None:
         server.ask("CONFIG", "SET", "requirepass", "")
         server.password = ""
 
-    async with on(world, "15", "the password was changed (`NOAUTH`)") as seen:
+    async with world.row("15", "the password was changed (`NOAUTH`)") as seen:
         await seen.during(lock)
         assert_only_the_store_was_missed(seen)
         await seen.normal(unlock)
@@ -173,7 +166,7 @@ async def test_15_another_password(world: World) -> None:
 
 async def test_16_commands_forbidden(world: World) -> None:
     server = world.server
-    async with on(world, "16", "scripts forbidden by ACL (`NOPERM`)") as seen:
+    async with world.row("16", "scripts forbidden by ACL (`NOPERM`)") as seen:
         await seen.during(lambda: server.ask("ACL", "SETUSER", "default", "-evalsha", "-eval"))
         assert set(seen.tally.of("cache")) == {"200"}
         assert seen.tally.of("session")["503"] and seen.tally.of("limit")["503"]
@@ -189,7 +182,7 @@ async def test_17_no_more_clients(world: World) -> None:
         inside.config_set("maxclients", 1)
         inside.client_kill_filter(_type="normal", skipme=True)
 
-    async with on(world, "17", "no room for more clients (`maxclients 1`)") as seen:
+    async with world.row("17", "no room for more clients (`maxclients 1`)") as seen:
         await seen.during(shut)
         assert_only_the_store_was_missed(seen)
         await seen.normal(lambda: inside.config_set("maxclients", 10000))
@@ -211,7 +204,7 @@ async def test_18_evicting_all_the_time(world: World) -> None:
         server.ask("CONFIG", "SET", "maxmemory", 0)
         server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
-    async with on(world, "18", "evicts keys at random (`allkeys-random`)", loses_data=True) as seen:
+    async with world.row("18", "evicts keys at random (`allkeys-random`)", loses_data=True) as seen:
         await seen.during(squeeze)
         assert_hardly_anybody_noticed(seen)
         await seen.normal(ease)
@@ -239,8 +232,8 @@ async def test_20_every_value_is_garbage(world: World) -> None:
                 )
                 client.set(key, spoiled, keepttl=True)
 
-    async with on(
-        world, "20", "every value cut, grown, random, or another's", loses_data=True
+    async with world.row(
+        "20", "every value cut, grown, random, or another's", loses_data=True
     ) as seen:
         for _ in range(3):
             await seen.during(spoil, span=SPAN / 3)
@@ -255,8 +248,8 @@ async def test_21_every_key_is_of_another_type(world: World) -> None:
             for key in client.scan_iter():
                 client.pipeline().delete(key).lpush(key, "not", "ours").expire(key, 60).execute()
 
-    async with on(
-        world, "21", "every key replaced by a list (`WRONGTYPE`)", loses_data=True
+    async with world.row(
+        "21", "every key replaced by a list (`WRONGTYPE`)", loses_data=True
     ) as seen:
         await seen.during(replace)
         assert set(seen.tally.of("cache")) == {"200"}
@@ -270,8 +263,8 @@ async def test_22_everything_forgotten(world: World) -> None:
         server.ask("FLUSHALL")
         server.ask("SCRIPT", "FLUSH")
 
-    async with on(
-        world, "22", "everything forgotten (`FLUSHALL`, `SCRIPT FLUSH`)", loses_data=True
+    async with world.row(
+        "22", "everything forgotten (`FLUSHALL`, `SCRIPT FLUSH`)", loses_data=True
     ) as seen:
         await seen.during(forget)
         assert_hardly_anybody_noticed(seen)

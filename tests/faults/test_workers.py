@@ -127,13 +127,7 @@ async def test_25_clients_leave_in_droves(world: World) -> None:
         await asyncio.sleep(chance.random() * 0.02)
         await hang_up(writer)
 
-    async with row(
-        app,
-        "300 clients leave amid their requests",
-        number="25",
-        engine=world.server.engine,
-        servers=[world.server],
-    ) as seen:
+    async with world.row("25", "300 clients leave amid their requests") as seen:
 
         async def droves() -> None:
             for start in range(0, 300, 30):
@@ -146,13 +140,7 @@ async def test_25_clients_leave_in_droves(world: World) -> None:
 
 async def test_30_huge_bodies(world: World) -> None:
     app, mb = world.app, int(40 * SPAN)
-    async with row(
-        app,
-        f"bodies of {mb} MB",
-        number="30",
-        engine=world.server.engine,
-        servers=[world.server],
-    ) as seen:
+    async with world.row("30", f"bodies of {mb} MB") as seen:
 
         async def download() -> None:
             before = {worker["pid"]: worker["memory"] for worker in await app.inside()}
@@ -169,13 +157,7 @@ async def test_30_huge_bodies(world: World) -> None:
 
 async def test_31_many_urls(world: World) -> None:
     app, many = world.app, int(300 * SPAN)
-    async with row(
-        app,
-        f"{many} made-up URLs and hosts",
-        number="31",
-        engine=world.server.engine,
-        servers=[world.server],
-    ) as seen:
+    async with world.row("31", f"{many} made-up URLs and hosts") as seen:
 
         async def wander() -> None:
             async def visit(number: int) -> None:
@@ -193,13 +175,7 @@ async def test_31_many_urls(world: World) -> None:
 async def test_32_what_is_no_plain_response(world: World) -> None:
     """Events, websockets, HEAD, 304 and parts pass while everything else goes on."""
     app = world.app
-    async with row(
-        app,
-        "events, HEAD, 304, parts of pages",
-        number="32",
-        engine=world.server.engine,
-        servers=[world.server],
-    ) as seen:
+    async with world.row("32", "events, HEAD, 304, parts of pages") as seen:
 
         async def differ() -> None:
             for _ in range(5):
@@ -294,13 +270,7 @@ async def test_28_workers_forked_from_an_app_that_was_made_before(valkey: Server
 
 async def test_29_a_handler_blocks_the_event_loop(world: World) -> None:
     app = world.app
-    async with row(
-        app,
-        "handlers that block the event loop for 0.4 s",
-        number="29",
-        engine=world.server.engine,
-        servers=[world.server],
-    ) as seen:
+    async with world.row("29", "handlers that block the event loop for 0.4 s") as seen:
 
         async def block() -> None:
             for _ in range(3):
