@@ -248,7 +248,7 @@ def app_routes(app: object) -> Iterator[AppRoute]:
 
 
 def _walk(routes: Sequence[BaseRoute], prefix: str, host: BaseRoute | None) -> Iterator[AppRoute]:
-    for route, seen in _effective(routes):
+    for route, seen in effective_routes(routes):
         if isinstance(route, WebSocketRoute):
             continue
         if isinstance(route, Mount):
@@ -270,7 +270,7 @@ def _walk(routes: Sequence[BaseRoute], prefix: str, host: BaseRoute | None) -> I
             yield AppRoute(_full(prefix, _EVERYTHING), host=host)
 
 
-def _effective(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any]]:
+def effective_routes(routes: Sequence[BaseRoute]) -> Iterator[tuple[BaseRoute, Any]]:
     """Each route, and the same with the path and the dependencies that it has in this place."""
     # An app that needs FastAPI has imported it.
     fastapi = sys.modules.get("fastapi.routing")

@@ -17,11 +17,15 @@ from contextlib import ExitStack
 
 import coverage
 import pytest
+from hypothesis import settings
 
 from tests import decisions, servers
 from tests.servers import ENGINES, VALKEY, Cluster, Sentinels, Server
 
 SharedServer = Callable[[str], Server]
+
+settings.register_profile("untimed", deadline=None)  # on a busy machine any example may take long
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -31,10 +31,10 @@ class Known:
         value = self._client_of(scope)
         if not value or len(value) > LONGEST:
             return None
-        return self._known(value, scope["method"], pattern)
+        return self._known(value, counted_as(scope["method"]), pattern)
 
     def _toll_of(self, value: str, method: str, pattern: str) -> Toll | None:
-        place = f"{counted_as(method)} {pattern}"
+        place = f"{method} {pattern}"
         demands = [rule.asking.demand_of(value, place) for rule in self._rules]
         buckets = {demand.bucket.block_key for demand in demands}
         # Rules of one name have one bucket, which is charged once.

@@ -5,19 +5,31 @@ document. Requests do not need this.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
+
+from starlette.routing import BaseRoute, Host, Mount, WebSocketRoute
 
 from cachemw.errors import ConfigurationError
 from cachemw.ratelimit.guard import MARK, signature_of
 from cachemw.ratelimit.rule import RateLimit
-from cachemw.routes import AppRoute, Pattern, Routes
+from cachemw.routes import AppRoute, Pattern, Routes, effective_routes
 
 
 def rules_on(route: AppRoute) -> Iterator[RateLimit]:
     """The rules of a route of a Starlette or FastAPI app, its routers and its app included."""
     for carrier in route.carriers:
         yield from rules_of(carrier)
+
+
+def rules_on_sockets(routes: Sequence[BaseRoute]) -> Iterator[list[RateLimit]]:
+    """The rules of each WebSocket route among these and those mounted below."""
+    for route, seen in effective_routes(routes):
+        if isinstance(route, WebSocketRoute):
+            carriers = (*getattr(seen, "dependencies", ()), seen.endpoint)
+            yield [rule for carrier in carriers for rule in rules_of(carrier)]
+        elif isinstance(route, Mount | Host):
+            yield from rules_on_sockets(seen.routes)
 
 
 def rules_at(place: Pattern, routes: Routes[tuple[RateLimit, ...]]) -> Iterator[RateLimit]:

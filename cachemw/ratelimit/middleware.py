@@ -31,6 +31,7 @@ from cachemw.ratelimit.marks import (
     demand_distinct_names,
     rules_at,
     rules_on,
+    rules_on_sockets,
 )
 from cachemw.ratelimit.openapi import document
 from cachemw.ratelimit.options import knows_its_options
@@ -153,14 +154,16 @@ class RateLimitMiddleware:
             for rule in self.rules:
                 if isinstance(rule.by, Subject):
                     raise ConfigurationError(f"{rule!r}: {NO_SESSION_YET}")
-        names = list(self.rules)
+        found = list(rules_on_sockets(getattr(app, "routes", ())))
+        for rules in found:
+            demand_distinct_meanings(rules)
         for route in app_routes(app):
-            on_route = list(rules_on(route))
-            demand_distinct_meanings([*rules_at(route.pattern, self.routes), *on_route])
-            for rule in on_route:
-                rule.bind(self.limiter)
-            names += on_route
-        demand_distinct_names(names)
+            found.append(list(rules_on(route)))
+            demand_distinct_meanings([*rules_at(route.pattern, self.routes), *found[-1]])
+        on_routes = [rule for rules in found for rule in rules]
+        demand_distinct_names([*self.rules, *on_routes])
+        for rule in on_routes:
+            rule.bind(self.limiter)
         document(app, self.routes, self.default)
 
 

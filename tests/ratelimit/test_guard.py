@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
@@ -337,15 +337,25 @@ def test_what_cannot_work_is_refused_where_it_is_written() -> None:
         RateLimitMiddleware(Starlette(), store=MemoryStore(), routes={"/x": rule})
 
 
-def test_names_that_clash_on_routes_fail_at_start_up(limiter: Limiter) -> None:
+@pytest.mark.parametrize("kind", ["http", "websocket", "mounted"])
+def test_names_that_clash_on_routes_fail_at_start_up(limiter: Limiter, kind: str) -> None:
     from starlette.testclient import TestClient
 
     app = fastapi_app(limiter)
-    router = APIRouter(dependencies=[Depends(RateLimit("1/minute", name="n"))])
+    rule = Depends(RateLimit("1/minute", name="n"))
+    router = APIRouter(dependencies=[rule] if kind == "http" else [])
 
     @router.get("/a")
     async def one() -> None: ...
 
+    async def talk(websocket: WebSocket) -> None: ...
+
+    if kind == "websocket":
+        router.add_api_websocket_route("/talk", talk, dependencies=[rule])
+    elif kind == "mounted":
+        sub = FastAPI(dependencies=[rule])
+        sub.add_api_websocket_route("/talk", talk)
+        app.mount("/sub", sub)
     app.include_router(router)
 
     @app.get("/b")

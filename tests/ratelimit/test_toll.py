@@ -75,6 +75,21 @@ def _starts(asked: Sequence[Demand]) -> list[int]:
     return starts
 
 
+def test_made_up_methods_are_not_remembered_one_by_one() -> None:
+    """They may be long, and there is no end to them."""
+    rule = RateLimit("9/minute")
+    owner = RateLimitMiddleware(Starlette(), store=MemoryStore(), default=rule)
+
+    def toll(method: str) -> Toll | None:
+        scope = {"type": "http", "method": method, "headers": [], "client": ("203.0.113.9", 1)}
+        return owner.toll(scope, owner.default, "*")
+
+    assert toll("FOO") is not None
+    assert toll("X" * 60_000) is toll("FOO")
+    assert toll("HEAD") is toll("GET")
+    assert toll("POST") is not toll("GET")
+
+
 # -- whole apps ------------------------------------------------------------------------------------
 
 Exempt = Callable[[HTTPConnection], bool] | None
