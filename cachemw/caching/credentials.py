@@ -126,7 +126,8 @@ def is_known_from_outside(scope: Mapping[str, Any]) -> bool:
     if user is None and not extensions:
         return False
     has_user = user is not None and bool(getattr(user, "is_authenticated", True))
-    tls: Mapping[str, Any] = (extensions or {}).get("tls") or {}
+    offered: Mapping[str, Any] = extensions or {}
+    tls: Mapping[str, Any] = offered.get("tls") or {}
     return has_user or bool(tls.get("client_cert_chain") or tls.get("client_cert_name"))
 
 
