@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from cachemw.cli.reach import awaited, json_option, on_a_store, reached
-from cachemw.cli.tell import Column, note, rows
+from cachemw.cli.tell import Column, counted, note, rows
 from cachemw.doctor import Finding, Severity, examine
 
 
@@ -30,7 +30,9 @@ async def doctor(
     told = [one for one in findings if everything or one.severity is not Severity.OK]
     rows(told, COLUMNS, as_json=as_json)
     well = sum(one.severity is Severity.OK for one in findings)
-    note(f"{len(findings) - well} findings; {well} checks found nothing amiss")
+    note(
+        f"{counted(len(findings) - well, 'finding')}; {counted(well, 'check')} found nothing amiss"
+    )
     limit = -1 if fail_on == "never" else Severity(fail_on).rank
     if any(one.severity.rank <= limit for one in findings):
         raise SystemExit(1)

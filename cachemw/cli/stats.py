@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cachemw.cli.reach import awaited, json_option, on_a_store, reached
-from cachemw.cli.tell import Column, facts, note, rows, span, table
+from cachemw.cli.tell import Column, counted, facts, note, rows, span, table
 from cachemw.doctor.memory import size_words
 from cachemw.errors import StoreUnavailable
 from cachemw.telemetry.bulletin import Fleet, read_fleet
@@ -88,10 +88,13 @@ def _drawn(fleet: Fleet, width: int) -> Group:
 
 def _summary(fleet: Fleet) -> str:
     total, workers = fleet.total, [one for one in fleet.workers if one.kind == "worker"]
-    said = [f"{len(workers)} workers", f"{total.unruled:,} requests without a policy"]
+    said = [
+        counted(len(workers), "worker"),
+        counted(total.unruled, "request") + " without a policy",
+    ]
     away = [f"{server} given up by {count}" for server, count in fleet.breakers.items() if count]
     failures = sum(total.store.failures.values())
-    return "; ".join([*said, f"{failures:,} store calls failed", *away])
+    return "; ".join([*said, counted(failures, "call") + " of the store failed", *away])
 
 
 COLUMNS: Sequence[Column[Row]] = (

@@ -173,6 +173,11 @@ def simple(item: Any) -> Any:
 # --- amounts
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 worker`, `1,200 workers`."""
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
 def span(value: float) -> str:
     """A span of time in at most two units: `4m48s`, `2d3h`, `-10s`."""
     sign, rest = ("-" if value < 0 else ""), abs(value)

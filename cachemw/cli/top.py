@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import click
 
 from cachemw.cli.reach import awaited, json_option, on_a_store, reached
-from cachemw.cli.tell import Column, note, rows
+from cachemw.cli.tell import Column, counted, note, rows
 from cachemw.telemetry.bulletin import read_fleet
 from cachemw.telemetry.events import Exchange
 
@@ -55,4 +55,6 @@ async def top(
         Column(by.upper(), lambda one: str(one[by]), wide=True),
     )
     rows(told, columns, as_json=as_json)
-    note(f"of the last {len(wanted):,} requests of {len(fleet.workers)} workers")
+    note(
+        f"of {counted(len(wanted), 'request')}, the last of {counted(len(fleet.workers), 'worker')}"
+    )

@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from cachemw import RateLimit, Sessions, install, open_store
+from cachemw.cli.tell import counted
 from cachemw.inspection.counters import busiest, digest_of, forget
 from cachemw.stores.memory import MemoryStore
 from cachemw.testing.client import Client
@@ -45,6 +46,11 @@ async def visits(url: str) -> None:
 def visited(shop: Shop) -> Shop:
     asyncio.run(visits(shop.url))
     return shop
+
+
+def test_one_of_something_is_no_plural() -> None:
+    said = [counted(number, "worker") for number in (0, 1, 1200)]
+    assert said == ["0 workers", "1 worker", "1,200 workers"]
 
 
 def test_blocks_and_the_largest_counts_come_first(visited: Shop) -> None:
