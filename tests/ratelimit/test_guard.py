@@ -402,3 +402,17 @@ async def test_a_route_may_hide_the_parameter_of_its_mount(limiter: Limiter) -> 
     )
     client = Client(app)
     assert [(await client.get(f"/t/{id}/x/5")).status_code for id in "ab"] == [200, 429]
+
+
+async def test_a_test_may_switch_a_dependency_off(limiter: Limiter) -> None:
+    app = fastapi_app(limiter)
+    rule = RateLimit("1/minute", name="off")
+
+    @app.get("/x", dependencies=[Depends(rule)])
+    async def endpoint() -> None: ...
+
+    client = Client(app)
+    app.dependency_overrides[rule] = lambda: None
+    assert await client.statuses("/x", 3) == [200, 200, 200]
+    app.dependency_overrides.clear()
+    assert await client.statuses("/x", 2) == [200, 429]
