@@ -21,11 +21,11 @@ from cachemw.messages import Header, first_of, without
 from cachemw.ratelimit.counting import numbers_of
 from cachemw.ratelimit.failures import FIELDS, dress_own_handler, has_own_handler
 from cachemw.ratelimit.guard import SERVED_BY, method_of
-from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields, up
+from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
 from cachemw.ratelimit.known import Known
 from cachemw.ratelimit.ledger import LEDGER, Ledger
-from cachemw.ratelimit.limiter import Limiter, decision_of
+from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.marks import (
     demand_distinct_meanings,
     demand_distinct_names,
@@ -35,7 +35,7 @@ from cachemw.ratelimit.marks import (
 )
 from cachemw.ratelimit.openapi import document
 from cachemw.ratelimit.options import knows_its_options
-from cachemw.ratelimit.refusal import POLICY_VIOLATION, RateLimited, refuse
+from cachemw.ratelimit.refusal import RateLimited, close_of, refuse
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
 from cachemw.ratelimit.toll import Toll
@@ -96,6 +96,8 @@ class RateLimitMiddleware:
         demand_distinct_names(self.rules)
         for rules in sets:
             demand_distinct_meanings(rules)
+        for pattern, rule in self.messages.entries:
+            _demand_final(pattern.text, rule)
         for rule in self.rules:
             _demand_self_contained(rule)
             rule.bind(self.limiter)
@@ -317,15 +319,13 @@ class _Responder:
         wish = await found.policy.asking.demand(HTTPConnection(self.scope), place, {})
         if wish is None:
             return message
-        if isinstance(wish, Demand):
-            decision = decision_of(await self.owner.limiter.charge([wish]))
-            if decision.allowed:
-                return message
-            reason = f"Try again in {up(decision.retry_after)} seconds."
-        else:
-            reason = "The client could not be identified."
-        await self.send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
-        return {"type": "websocket.disconnect", "code": POLICY_VIOLATION, "reason": reason}
+        # Each message stands for itself: a ledger would count the rule once a connection.
+        decision = await Ledger(self.owner.limiter).charge([wish], self.owner.limiter)
+        if decision.allowed:
+            return message
+        code, reason = close_of(decision)
+        await self.send({"type": "websocket.close", "code": code, "reason": reason})
+        return {"type": "websocket.disconnect", "code": code, "reason": reason}
 
 
 async def _said(reply: Reply) -> Reply:
@@ -350,6 +350,14 @@ def _as_rules(where: str, given: object) -> tuple[RateLimit, ...]:
         instead = repr(wrong) if isinstance(wrong, str) else "'100/minute'"
         raise ConfigurationError(f"{where!r}: {wrong!r} is no rule: write RateLimit({instead})")
     return rules
+
+
+def _demand_final(where: str, rule: RateLimit) -> None:
+    if rule.count_when is not None or rule.cost_on_hit is not None:
+        raise ConfigurationError(
+            f"messages={{{where!r}: {rule!r}}}: nothing answers a message, so neither count_when "
+            "nor cost_on_hit can be known: leave them out"
+        )
 
 
 def _demand_self_contained(rule: RateLimit) -> None:

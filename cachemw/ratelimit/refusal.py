@@ -74,9 +74,14 @@ async def refuse(
         await response(scope, receive, send)
 
 
-async def _close(websocket: WebSocket, decision: Decision) -> None:
-    reason = str(problem(decision)["detail"])
+def close_of(decision: Decision) -> tuple[int, str]:
+    """The code and the reason by which a refusal closes a websocket."""
     code = TRY_AGAIN_LATER if decision.status == 503 else POLICY_VIOLATION
+    return code, str(problem(decision)["detail"])
+
+
+async def _close(websocket: WebSocket, decision: Decision) -> None:
+    code, reason = close_of(decision)
     if websocket.application_state == WebSocketState.CONNECTING:
         if websocket.client_state == WebSocketState.CONNECTING:
             await websocket.receive()  # the connect message comes before any answer

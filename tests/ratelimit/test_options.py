@@ -35,6 +35,10 @@ from cachemw.stores.memory import MemoryStore
         (lambda: middleware(routes={"/x": "1/minute"}), "RateLimit\\('1/minute'\\)"),
         (lambda: middleware(routes={"x": RateLimit("1/minute")}), "begins with '/'"),
         (lambda: middleware(rules={}), "'routes'"),
+        (
+            lambda: middleware(messages={"/x": RateLimit("1/minute", count_when=lambda _: True)}),
+            "nothing answers a message",
+        ),
         (lambda: middleware(workers=0), "workers"),
         (
             lambda: middleware(

@@ -1,22 +1,30 @@
 """Websockets: who may connect, and how often a connected client may speak."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from cachemw.errors import StoreUnavailable
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.rule import RateLimit
+from cachemw.scripts import Reply, Script
+from cachemw.stores.memory import MemoryStore
 
 
 async def echo(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
+
+
+def nobody(connection: HTTPConnection) -> None:
+    return None
 
 
 def by_middleware(limiter: Limiter) -> FastAPI:
@@ -113,6 +121,39 @@ def test_what_is_said_within_a_mount_is_counted_too(limiter: Limiter) -> None:
         with pytest.raises(WebSocketDisconnect) as closed:
             websocket.receive_text()
     assert closed.value.code == 1008
+
+
+class Nowhere(MemoryStore):
+    """A store that has gone away."""
+
+    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+        raise StoreUnavailable("timeout")
+
+
+@pytest.mark.parametrize(
+    ("rule", "store", "code"),
+    [
+        (RateLimit("9/second", on_outage="closed"), Nowhere(), 1013),
+        (RateLimit("9/second", on_outage="open"), Nowhere(), None),
+        (RateLimit("9/second", on_outage="closed", shadow=True), Nowhere(), None),
+        (RateLimit("9/second", by=nobody, unknown="refuse"), MemoryStore(), 1008),
+        (RateLimit("9/second", by=nobody, unknown="refuse", shadow=True), MemoryStore(), None),
+    ],
+)
+def test_a_message_that_cannot_be_counted_is_answered_as_its_rule_says(
+    rule: RateLimit, store: MemoryStore, code: int | None
+) -> None:
+    app = FastAPI()
+    app.add_middleware(RateLimitMiddleware, store=store, messages={"/ws": rule})
+    app.add_api_websocket_route("/ws", echo)
+    with TestClient(app).websocket_connect("/ws") as websocket:
+        websocket.send_text("hello")
+        if code is None:
+            assert websocket.receive_text() == "hello"
+        else:
+            with pytest.raises(WebSocketDisconnect) as closed:
+                websocket.receive_text()
+            assert closed.value.code == code
 
 
 def test_an_endpoint_may_count_its_messages_itself(limiter: Limiter) -> None:
