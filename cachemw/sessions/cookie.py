@@ -33,7 +33,7 @@ class Refused:
     reason: Literal["malformed-id", "duplicate-cookie"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes time: each request makes one, nobody changes it
 class Presented:
     """It carries an id. `outdated` when it was signed with an old secret."""
 
@@ -109,9 +109,10 @@ class Cookie:
         for header, line in headers:
             if header == b"cookie" and wanted in line:
                 for part in line.split(b";"):
-                    name, equals, value = part.partition(b"=")
-                    if equals and name.strip() == wanted:
-                        found.append(value.strip())
+                    if wanted in part:
+                        name, equals, value = part.partition(b"=")
+                        if equals and name.strip() == wanted:
+                            found.append(value.strip())
         if not found:
             return Absent()
         if len(found) > 1:

@@ -124,7 +124,7 @@ class Settings(BaseModel):
             found = self.subject(contents)
         if found is None or found == "":
             return None
-        if isinstance(found, str | int) and not isinstance(found, bool):
+        if isinstance(found, (str, int)) and not isinstance(found, bool):
             return str(found)
         raise TypeError(
             f"who is logged in (subject={self.subject!r}) must be a string, an integer or None, "

@@ -48,6 +48,11 @@ class Session(TrackedDict):
     of them are plain calls that take effect when the response begins.
     """
 
+    wants_rotation = False
+    wants_new_login = False
+    was_destroyed = False
+    misfit: str | None = None
+
     def __init__(
         self, record: Record | None = None, contents: Mapping[str, Any] | None = None
     ) -> None:
@@ -59,10 +64,6 @@ class Session(TrackedDict):
         self._record = record
         self._guarded: set[str] = set()
         self._views: list[tuple[BaseModel, dict[str, Any]]] = []
-        self.wants_rotation = False
-        self.wants_new_login = False
-        self.was_destroyed = False
-        self.misfit: str | None = None
 
     # --- what may be asked of it
 

@@ -16,13 +16,13 @@ class TrackedDict(dict[str, Any]):
 
     accessed = False
     modified = False
+    was_cleared = False
+    _response_began = False
 
     def __init__(self, contents: Mapping[str, Any]) -> None:
         super().__init__(contents)
         self.lent: set[str] = set()  # keys of lists and dicts that somebody may be changing
         self.assigned: set[str] = set()
-        self.was_cleared = False
-        self._response_began = False
 
     def contents(self) -> dict[str, Any]:
         """A plain copy, without counting as access."""
@@ -177,7 +177,7 @@ class TrackedDict(dict[str, Any]):
         self.assigned.add(key)  # by now it is only looked for among what is there
 
     def _lend(self, key: str, value: Any) -> Any:
-        if isinstance(value, dict | list):
+        if isinstance(value, (dict, list)):
             self.lent.add(key)
         return value  # pyright: ignore[reportUnknownVariableType]
 
