@@ -36,7 +36,7 @@ MODULES = {
     "cachemw.caching.rules": [HERE + "test_rules.py", HERE + "test_safety.py"],
     "cachemw.caching.stamps": [HERE + "test_purge_model.py", HERE + "test_cache_purge.py"],
 }
-PATIENCE = 120  # seconds; a mutant that runs for ever is noticed, too
+PATIENCE = 240  # seconds; a mutant that runs for ever is noticed, too
 OTHER: dict[type[ast.AST], Any] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -99,7 +99,17 @@ def survives(name: str, tree: ast.Module, tests: Sequence[str]) -> bool:
         signal.alarm(PATIENCE)
         sys.meta_path.insert(0, _Instead(name, tree))
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "-W", "ignore"]
+            options = [
+                "-x",
+                "-q",
+                "-n0",
+                "-p",
+                "no:cacheprovider",
+                "-W",
+                "ignore",
+                "-m",
+                "not slow",
+            ]
             code = pytest.main([*options, *tests])
         os._exit(int(code))
     _, status = os.waitpid(child, 0)

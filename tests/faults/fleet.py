@@ -52,7 +52,7 @@ class Fleet:
     def log(self) -> str:
         return (self.directory / "log").read_text()
 
-    async def inside(self, *, patience: float = 10.0) -> list[dict[str, Any]]:
+    async def inside(self, *, patience: float = 30.0) -> list[dict[str, Any]]:
         """What each worker says of itself."""
         seen: dict[int, dict[str, Any]] = {}
         async with asyncio.timeout(patience):
