@@ -81,9 +81,8 @@ class Socket:
         if message["type"] in ("websocket.accept", "websocket.http.response.start"):
             message = await self._with_session(message)
         elif message["type"] == "websocket.close":
-            self._answered, self._is_open = True, False
-            if self._watch is not None:
-                self._watch.cancel()  # or it might close once more
+            self._answered = True
+            self._closed()
         await self._send(message)
         self._is_open = self._is_open or message["type"] == "websocket.accept"
         self._see_to_the_watch()
@@ -111,7 +110,15 @@ class Socket:
         else:
             message = await self._receive_or_over()
         self._heard = self._heard or message["type"] == "websocket.receive"
+        if message["type"] == "websocket.disconnect" and message is not _OVER:
+            self._closed()
         return message
+
+    def _closed(self) -> None:
+        """Watch no longer: it might close once more, which servers refuse."""
+        self._is_open = False
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def _receive_or_over(self) -> Message:
         over: asyncio.Future[Any] = asyncio.ensure_future(self._over.wait())

@@ -75,6 +75,24 @@ async def test_what_the_app_has_closed_is_not_closed_again() -> None:
     assert socket.from_app.empty()
 
 
+async def test_what_the_client_has_closed_is_not_closed_again() -> None:
+    """Servers refuse a close then, with errors that nobody would hear of in a task."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["type"] == "websocket.disconnect"
+        await world.sessions.revoke_all(7)
+        await asyncio.sleep(0.1)  # ten checks
+
+    world = World(websocket_check="10ms")
+    browser = await world.logged_in(7)
+    around = SessionMiddleware(app, sessions=world.sessions)
+    async with Browser(around, cookie=browser.cookie).websocket("/") as socket:
+        pass
+    assert socket.from_app.empty()
+
+
 async def test_a_session_can_begin_with_the_accept() -> None:
     world = World()
     browser = world.browser()
