@@ -34,7 +34,11 @@ MODULES = {
     "cachemw.caching.validation": [HERE + "test_validation.py", HERE + "test_rules.py"],
     "cachemw.caching.cache_control": [HERE + "test_cache_control.py"],
     "cachemw.caching.rules": [HERE + "test_rules.py", HERE + "test_safety.py"],
-    "cachemw.caching.stamps": [HERE + "test_purge_model.py", HERE + "test_cache_purge.py"],
+    "cachemw.caching.stamps": [
+        HERE + "test_purge_model.py",
+        HERE + "test_cache_purge.py",
+        HERE + "test_scripts.py",
+    ],
 }
 PATIENCE = 240  # seconds; a mutant that runs for ever is noticed, too
 OTHER: dict[type[ast.AST], Any] = {
