@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cachemw.ratelimit.rule import RateLimit
 
 Plan: TypeAlias = "LimitLike | Iterable[LimitLike] | None"
-REMEMBERED = 4096  # clients of a rule
+REMEMBERED = 8192  # clients of rules, however many rules there are
 LONGEST = 64  # characters of an identity that is remembered
 
 
@@ -49,8 +49,6 @@ class Asking:
             # A class of one's own may have an answer of its own.
             self.client_of = rule.by.told if type(rule.by) in (ClientIP, HeaderValue) else None
         self._is_tentative = rule.count_when is not None or rule.cost_on_hit is not None
-        self.demand_of = lru_cache(REMEMBERED)(self._demand_of_client)
-        """The demand of a client in a place: the same for as long as it is remembered."""
 
     @property
     def is_simple(self) -> bool:
@@ -125,9 +123,14 @@ class Asking:
         chosen = rule.limits if limits is None else self._checked(_written(limits))
         return self._bucket(known, chosen, route or "")
 
+    def demand_of(self, value: str, place: str) -> Demand:
+        """The demand of a client in a place: the same for as long as it is remembered."""
+        return _demand_of(self, value, place)
+
     # --- within
 
-    def _demand_of_client(self, value: str, place: str) -> Demand:
+    def met(self, value: str, place: str) -> Demand:
+        """The demand of a client who is met for the first time, or again."""
         rule = self._rule
         self._is_used_by_route = True
         bucket = self._bucket(Identity(rule.by.kind, value), rule.limits, place)
@@ -204,6 +207,11 @@ class Asking:
             stand = f"{place}\0{self.told_by}".encode()
             name = b"~" + blake2b(stand, digest_size=8).hexdigest().encode()
         return Bucket(identity.tag, name, limits, self._rule.algorithm)
+
+
+@lru_cache(REMEMBERED)
+def _demand_of(asking: Asking, value: str, place: str) -> Demand:
+    return asking.met(value, place)
 
 
 def is_dependency(value: object) -> bool:

@@ -22,7 +22,6 @@ class Known:
         # One identity is one step. Where rules ask for several, there are several.
         is_one = all(rule.asking.is_simple and rule.by == rules[0].by for rule in rules)
         self._client_of = rules[0].asking.client_of if rules and is_one else None
-        self._known = lru_cache(REMEMBERED)(self._toll_of)
 
     def of(self, scope: Scope, pattern: str) -> Toll | None:
         """What a request is charged; None: that takes the long way."""
@@ -31,11 +30,17 @@ class Known:
         value = self._client_of(scope)
         if not value or len(value) > LONGEST:
             return None
-        return self._known(value, counted_as(scope["method"]), pattern)
+        return _toll_of(self, value, counted_as(scope["method"]), pattern)
 
-    def _toll_of(self, value: str, method: str, pattern: str) -> Toll | None:
+    def met(self, value: str, method: str, pattern: str) -> Toll | None:
+        """What a client is charged who is met for the first time, or again."""
         place = f"{method} {pattern}"
         demands = [rule.asking.demand_of(value, place) for rule in self._rules]
         buckets = {demand.bucket.block_key for demand in demands}
         # Rules of one name have one bucket, which is charged once.
         return Toll(demands) if len(buckets) == len(demands) else None
+
+
+@lru_cache(REMEMBERED)
+def _toll_of(known: Known, value: str, method: str, pattern: str) -> Toll | None:
+    return known.met(value, method, pattern)

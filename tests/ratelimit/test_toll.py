@@ -1,5 +1,7 @@
 """The short way says what the long way says: the same rules, with and without it, side by side."""
 
+import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -11,6 +13,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from cachemw.ratelimit.asking import REMEMBERED
 from cachemw.ratelimit.counting import Bucket
 from cachemw.ratelimit.headers import limit_fields
 from cachemw.ratelimit.identity import header
@@ -88,6 +91,20 @@ def test_made_up_methods_are_not_remembered_one_by_one() -> None:
     assert toll("X" * 60_000) is toll("FOO")
     assert toll("HEAD") is toll("GET")
     assert toll("POST") is not toll("GET")
+
+
+def test_clients_of_many_routes_are_not_remembered_for_each_of_them() -> None:
+    """Whoever has many addresses, and knows many routes, must not fill a worker with them."""
+    routes = {f"/{number}": RateLimit("9/minute") for number in range(30)}
+    owner = RateLimitMiddleware(Starlette(), store=MemoryStore(), routes=routes)
+    for pattern, rules in owner.routes.entries:
+        for number in range(400):
+            peer = (f"198.51.{number // 200}.{number % 200}", 1)
+            scope = {"type": "http", "method": "GET", "headers": [], "client": peer}
+            assert owner.toll(scope, rules, pattern.text) is not None
+    remembered = Counter(type(each) for each in gc.get_objects())
+    assert 0 < remembered[Toll] <= REMEMBERED
+    assert 0 < remembered[Demand] <= REMEMBERED + 1000  # and those of other tests
 
 
 # -- whole apps ------------------------------------------------------------------------------------
