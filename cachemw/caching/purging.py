@@ -166,9 +166,12 @@ async def purge_url(
     if address.origin is None:
         bodies.append(UNLISTED_TAG)
     purges: list[Awaitable[object]] = [keeper.purge_resource(key, soft=soft) for key in resources]
-    *found, _ = await asyncio.gather(
-        *purges, keeper.purge_tags(bodies, soft=soft, is_noted=is_noted)
-    )
+    purges.append(keeper.purge_tags(bodies, soft=soft, is_noted=is_noted))
+    # Each is carried out, also where another one fails.
+    *found, last = await asyncio.gather(*purges, return_exceptions=True)
+    for each in (*found, last):
+        if isinstance(each, BaseException):
+            raise each
     return sum(map(bool, found))
 
 

@@ -150,6 +150,9 @@ class Socket:
             except StoreUnavailable:
                 self._heard = self._heard or heard
                 continue
+            except Exception:  # nobody could say any more whether the session has ended
+                _log.exception("the watch over the session of a WebSocket failed: closing it")
+                break
             if not isinstance(current, Found):
                 self._sessions.note(current.reason, detail="websocket")
                 break

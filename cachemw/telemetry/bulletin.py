@@ -11,6 +11,7 @@ reads needs two trips, however many keys there are.
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -28,6 +29,8 @@ from cachemw.stores.near import NearStore
 from cachemw.stores.redis import RedisStore
 from cachemw.telemetry.counters import Counts, Spans, sum_of
 from cachemw.telemetry.events import Exchange, Purge, Refresh, Verification
+
+_log = logging.getLogger("cachemw.telemetry")
 
 WORKERS = b"w:{workers}"
 BULLETIN = b"w:bulletin:"
@@ -204,8 +207,12 @@ class Publisher:
     async def _keep_posting(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
-            with contextlib.suppress(StoreUnavailable):
+            try:
                 await self.post()
+            except StoreUnavailable:
+                continue  # the next one says more
+            except Exception:
+                _log.exception("this worker could not tell the others what it has counted")
 
     async def _withdraw(self) -> None:
         name = self.store.tally.name.encode()

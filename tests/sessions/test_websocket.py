@@ -220,6 +220,22 @@ async def test_a_renewal_elsewhere_does_not() -> None:
     assert (await session_of(browser))["still"] == "here"
 
 
+async def test_a_watch_that_cannot_go_on_closes_the_socket(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("nobody expects this")
+
+    world = World(websocket_check="10ms")
+    browser = await world.logged_in(7)
+    async with browser.websocket("/live") as socket:
+        socket.say({})
+        assert await socket.hear() == {"user_id": 7}
+        monkeypatch.setattr(world.store, "run", broken)
+        assert (await socket.next())["code"] == 1008
+    assert "nobody expects this" in caplog.text
+
+
 async def test_an_outage_closes_nothing_but_refuses_new_sockets() -> None:
     world = World(websocket_check="10ms")
     browser = await world.logged_in(7)
