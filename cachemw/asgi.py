@@ -1,5 +1,6 @@
 """The only file that reads ASGI scopes and builds ASGI messages."""
 
+import asyncio
 from collections.abc import Hashable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any
@@ -97,6 +98,17 @@ def plain_extensions(scope: Scope) -> dict[str, Any]:
     """The extensions of a scope, without those by which a body would escape its keeper."""
     extensions: Mapping[str, Any] = scope.get("extensions") or {}
     return {name: value for name, value in extensions.items() if name not in _SHORTCUTS}
+
+
+async def departure(receive: Receive) -> None:
+    """Ends when the client has left."""
+    message = await receive()
+    while message["type"] == "http.request" and message.get("more_body", False):
+        message = await receive()
+    if message["type"] == "http.request":
+        message = await receive()
+    if message["type"] != "http.disconnect":
+        await asyncio.get_running_loop().create_future()  # nothing that a client can mean by that
 
 
 async def read_body(receive: Receive, most: int) -> tuple[bytes, list[Message], bool]:

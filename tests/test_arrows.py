@@ -33,13 +33,13 @@ LAYERS = [
     # await, clock, tasks, randomness
     (
         *("caching/middleware", "caching/fill", "caching/intake", "caching/tenure"),
-        *("caching/flow", "caching/asking", "caching/endings"),
+        *("caching/flow", "caching/asking", "caching/waiting", "caching/endings"),
         *("caching/call", "caching/errand"),
         *(
             "caching/changes",
             "caching/exchange",
             "caching/flights",
-            *("caching/keeper", "caching/owed"),
+            *("caching/keeper", "caching/owed", "caching/readings"),
             "caching/shelf",
             "caching/trials",
         ),

@@ -9,10 +9,9 @@ Whoever waits leaves with its client. The fill does not mind.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Scope
 
 from cachemw.asgi import body_message, respond, start_message
 from cachemw.caching import status
@@ -35,17 +34,22 @@ from cachemw.caching.rules import (
     decide,
     may_stand_in,
 )
+from cachemw.caching.status import Forward
 from cachemw.caching.validation import (
     Condition,
     evaluate,
     not_modified_headers,
 )
+from cachemw.caching.waiting import Waiting
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers, first_of
 from cachemw.telemetry.events import Outcome as Became
 
 _FAILED = Direct(Reason.INCOMPLETE)
 """What followers make of a fill that failed, or hangs: they ask for themselves."""
+
+NOTHING_THERE = Miss(Forward.URI_MISS)
+"""A look that found nothing whatever."""
 
 POLL = 0.01  # seconds between two looks for another worker's entry at first,
 POLL_MOST = 0.05  # and in the end
@@ -84,24 +88,24 @@ class Asking:
     async def _lead(self, *, alone: bool) -> None:
         call, engine = self.call, self.call.engine
         fill = new_fill(call, self.stale, self._send_direct)
-        async with self._waiting(fill) as (reader, leaving):
+        with Waiting(fill, call.receive) as waiting:
             wait = 0.0 if alone else call.policy.lease_wait
-            acquire = acquiring(call, wait, self.why.detail, alone=alone)
+            acquire = acquiring(call, wait, self.why, alone=alone)
             task = engine.flights.start(fill, acquire, is_shared=not alone)
             try:
-                outcome = await self._outcome(fill, leaving)
+                outcome = await self._outcome(fill, waiting)
                 if not fill.outcome.done():
                     fill.forget_client()
                 if outcome is None:
                     await self._take_leave()
                     return
                 if isinstance(outcome, Direct):
-                    leaving.cancel()  # from now on the app hears of the client itself
+                    waiting.listen_no_more()  # from now on the app hears of the client itself
                     await task
                     return
                 leave_traces(fill.scope, call.scope)
-                await self._serve(outcome, reader, is_first=True)
-                if isinstance(outcome, Broadcast) and not leaving.done():
+                await self._serve(outcome, waiting.reader, is_first=True)
+                if isinstance(outcome, Broadcast) and not waiting.has_left:
                     await asyncio.shield(task)  # work in the background of the app may still fail
             except Broken:
                 await asyncio.shield(task)  # raises what broke it
@@ -115,11 +119,11 @@ class Asking:
     async def _follow(self, fill: Fill) -> bool:
         """Wait for another request's answer. False when it is not for this one."""
         call = self.call
-        async with self._waiting(fill) as (reader, leaving):
+        with Waiting(fill, call.receive) as waiting:
             if not await fill.tenure.still_stands(call.resource.tags):
                 return False
             try:
-                outcome = await self._outcome(fill, leaving, most=call.policy.lease_wait)
+                outcome = await self._outcome(fill, waiting, most=call.policy.lease_wait)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
@@ -134,14 +138,14 @@ class Asking:
             elif isinstance(outcome, Instead) and outcome.is_for_first:
                 outcome = Direct(Reason.NOT_MODIFIED)
             elif isinstance(outcome, Instead | Broadcast) and not await self._is_for_us(
-                fill, outcome, reader
+                fill, outcome, waiting.reader
             ):
                 return False
             if outcome is None:
                 await self._take_leave()
                 return True
             if isinstance(outcome, Instead | Broadcast):
-                await self._serve(outcome, reader, is_first=False)
+                await self._serve(outcome, waiting.reader, is_first=False)
                 return True
         if outcome is not _FAILED:
             self.why = replace(self.why, detail=Reason.UNCACHEABLE)
@@ -166,20 +170,8 @@ class Asking:
         except StoreUnavailable:
             return is_untold
 
-    @contextlib.asynccontextmanager
-    async def _waiting(self, fill: Fill) -> AsyncGenerator[tuple[Reader, "asyncio.Task[None]"]]:
-        """A place at a fill, and a task that ends when the client leaves."""
-        reader = fill.join()
-        leaving = asyncio.get_running_loop().create_task(departure(self.call.receive))
-        leaving.add_done_callback(lambda _: reader.leave())
-        try:
-            yield reader, leaving
-        finally:
-            reader.leave()
-            leaving.cancel()
-
     async def _outcome(
-        self, fill: Fill, leaving: "asyncio.Task[None]", most: float | None = None
+        self, fill: Fill, waiting: Waiting, most: float | None = None
     ) -> Outcome | None:
         """What comes of a fill, or the stale entry if that takes too long. None: nobody waits.
         After `most` seconds it counts as failed."""
@@ -187,11 +179,10 @@ class Asking:
         if stale is None or not may_stand_in(stale, self.call.asked, self.call.engine.store.now()):
             patience = None
         is_bound = most is not None and (patience is None or most < patience)
-        wait, first = most if is_bound else patience, asyncio.FIRST_COMPLETED
-        await asyncio.wait((fill.outcome, leaving), timeout=wait, return_when=first)
+        await waiting.news(most if is_bound else patience)
         if fill.outcome.done():
             return fill.outcome.result()
-        if leaving.done():
+        if waiting.has_left:
             return None
         if is_bound or stale is None:
             return _FAILED
@@ -275,7 +266,7 @@ def start_refresh(call: Call, entry: Entry | None) -> None:
     engine = call.engine
     variant = engine.shelf.variant(call.resource)
     if engine.flights.may_refresh(call.resource, variant):
-        acquire = acquiring(call, 0.0, None, newer_than=entry)
+        acquire = acquiring(call, 0.0, newer_than=entry)
         engine.flights.start_refresh(new_fill(call, entry, None), variant, acquire, call.route)
     else:
         engine.tally.refresh_collapsed()
@@ -312,7 +303,7 @@ def new_fill(call: Call, stale: Entry | None, send: ClientSend | None) -> Fill:
 def acquiring(
     call: Call,
     patience: float,
-    detail: Reason | None,
+    why: Miss | Validate | None = None,
     newer_than: Entry | None = None,
     *,
     alone: bool = False,
@@ -330,11 +321,17 @@ def acquiring(
         return None if same else decision.entry
 
     async def acquire() -> Lease | Instead | Reason:
-        if detail is Reason.STORE_UNAVAILABLE:
+        if why is not None and why.detail is Reason.STORE_UNAVAILABLE:
             return Reason.STORE_UNAVAILABLE
         pause, waited = POLL, 0.0
         try:
             await engine.keeper.get_ready()
+            if why == NOTHING_THERE:
+                # The usual case: the lease is given only if there is still nothing to look at.
+                variant = engine.shelf.variant(resource)
+                leasing = engine.keeper.lease(resource, variant, alone=alone, is_first=True)
+                if (lease := await leasing) is not None:
+                    return lease
             while True:
                 # One trip: the lease, then, behind it, a second look, since somebody may have
                 # stored the entry since our first one.
@@ -365,14 +362,3 @@ def acquiring(
             return Reason.STORE_UNAVAILABLE
 
     return acquire
-
-
-async def departure(receive: Receive) -> None:
-    """Ends when the client has left."""
-    message = await receive()
-    while message["type"] == "http.request" and message.get("more_body", False):
-        message = await receive()
-    if message["type"] == "http.request":
-        message = await receive()
-    if message["type"] != "http.disconnect":
-        await asyncio.get_running_loop().create_future()  # nothing that a client can mean by that

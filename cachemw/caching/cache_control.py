@@ -143,10 +143,13 @@ def effective(headers: Headers, targets: tuple[bytes, ...] = TARGETS) -> CacheCo
     RFC 9213 §2.2: the first field of the target list that is valid and not empty is used, and
     Cache-Control and Expires are ignored. One that does not parse is as good as absent.
     """
+    told = [pair for pair in headers if pair[0] == b"cache-control" or pair[0] in targets]
+    if not told:
+        return NOTHING
     for name in targets:
-        if (lines := lines_of(headers, name)) and (targeted := parse_targeted(lines)):
+        if (lines := lines_of(told, name)) and (targeted := parse_targeted(lines)):
             return replace(targeted, target=name)
-    return parse(lines_of(headers, b"cache-control"))
+    return parse(lines_of(told, b"cache-control"))
 
 
 def parse(lines: Iterable[bytes]) -> CacheControl:

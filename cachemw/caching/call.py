@@ -35,8 +35,8 @@ class Engine:
     def __init__(self, app: ASGIApp, store: Store, region: str | None = None) -> None:
         self.app = app
         self.store = store
-        self.shelf = Shelf(store)
         self.keeper = Keeper(store, region)
+        self.shelf = Shelf(store, self.keeper.stamped)
         self.tally = store.tally
         self.flights = Flights(store.now, store.tally)
         self.settings = Settings()

@@ -159,7 +159,7 @@ def for_everybody(headers: Headers, policy: CachePolicy, *, keeps_body: bool) ->
     """
     named = {name.encode() for name in policy.header_names}
     kept: Iterable[Header] = unconditional(headers)
-    kept = [pair for pair in kept if _plain(pair[0]) not in UNKEYED or pair[0] in named]
+    kept = [pair for pair in kept if not _is_unkeyed(pair[0]) or pair[0] in named]
     if not keeps_body:
         kept = without(kept, _OF_A_BODY)
     kept = _with_one_host(kept)
@@ -199,6 +199,11 @@ def _says_who(name: bytes) -> bool:
         return False
     words = plain.replace(b"user-agent", b"").split(b"-")
     return not _WORDS.isdisjoint(words) or any(key in plain for key in _KEYS)
+
+
+@lru_cache(maxsize=1024)
+def _is_unkeyed(name: bytes) -> bool:
+    return _plain(name) in UNKEYED
 
 
 def _plain(name: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope
 
+from cachemw.asgi import departure
 from cachemw.caching.entry import Entry
 from cachemw.caching.flow import Broken, Flow, Reader
 from cachemw.caching.intake import ClientSend, Complain, Intake
@@ -157,6 +158,7 @@ class Fill:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            self._flow.deserted = None  # which would keep this alive until a collection
             await self.tenure.end()
 
     async def _make(self, acquired: Lease | Reason) -> None:
@@ -189,4 +191,5 @@ class Fill:
         await self._intake.may_hear.wait()
         if self._intake.has_ended:
             return {"type": "http.disconnect"}
-        return await self._receive()
+        await departure(self._receive)  # of the request itself, nothing is left to say
+        return {"type": "http.disconnect"}

@@ -18,19 +18,20 @@ class Broken(Exception):
 
 
 class Flow:
-    """The chunks of one body. `deserted` is called whenever the last reader has left."""
+    """The chunks of one body."""
 
     def __init__(self, deserted: Callable[[], None]) -> None:
+        self.deserted: Callable[[], None] | None = deserted
+        """Called whenever the last reader has left, as long as somebody wants to know."""
         self.size = 0
         self.ended = False
         self.is_gathering = True
         self.readers: set[Reader] = set()
-        self._deserted = deserted
         self._chunks: dict[int, bytes] = {}
         self._gone = 0  # the first of these: what comes before, every reader has had
         self._held = 0  # bytes in these
         self._failure: BaseException | None = None
-        self._room = asyncio.Event()
+        self._room: asyncio.Event | None = None  # once it is gathered no longer
 
     def join(self) -> "Reader":
         """A place at the beginning. Whoever takes one must `leave` it."""
@@ -60,6 +61,7 @@ class Flow:
     def let_pass(self) -> None:
         """Gather no longer."""
         self.is_gathering = False
+        self._room = asyncio.Event()
         self._trim()
 
     def break_off(self, failure: BaseException) -> None:
@@ -77,10 +79,12 @@ class Flow:
         while self._gone < slowest:
             self._held -= len(self._chunks.pop(self._gone))
             self._gone += 1
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
 
     async def _make_room(self) -> None:
         """Wait for the slowest reader, but not for long while another has had all there is."""
+        assert self._room is not None
         loop, deadline = asyncio.get_running_loop(), None
         while self._held > WINDOW and self.readers:
             if all(reader.at < self._end for reader in self.readers):
@@ -129,8 +133,8 @@ class Flow:
             self.readers.discard(reader)
             reader.news.set()
             self.passed()
-            if not self.readers:
-                self._deserted()
+            if not self.readers and self.deserted is not None:
+                self.deserted()
 
 
 class Reader:

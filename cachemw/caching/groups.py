@@ -33,6 +33,9 @@ def group_tag(request: RequestHead, group: str) -> bytes:
 
 def _strings(headers: Headers, name: bytes) -> frozenset[str]:
     """A List of Strings. As RFC 9651 §4.2 has it, one wrong member spoils the field."""
-    members = structured_list(lines) if (lines := lines_of(headers, name)) else None
-    strings = [member for member in members or () if isinstance(member, str)]
-    return frozenset(strings) if members and len(strings) == len(members) else frozenset()
+    lines = lines_of(headers, name)
+    members = structured_list(lines) if lines else None
+    if not members:
+        return frozenset()
+    strings = [member for member in members if isinstance(member, str)]
+    return frozenset(strings) if len(strings) == len(members) else frozenset()

@@ -97,6 +97,7 @@ class Intake:
         self._start: Message = {}
         self._verdict: Verdict | None = None
         self._app_has_etag = False
+        self._etag_timer: asyncio.TimerHandle | None = None
         self._may_be_cut = False  # what was kept ended without a word of its length
 
     @property
@@ -215,7 +216,9 @@ class Intake:
 
     def _request(self) -> RequestHead:
         """The request as the app has seen it."""
-        return replace(self._resource.request, headers=tuple(self._scope["headers"]))
+        asked = self._resource.request
+        seen = tuple(self._scope["headers"])
+        return RequestHead(asked.method, asked.scheme, asked.host, asked.path, asked.query, seen)
 
     def _wishes(self) -> Wishes:
         session = self._scope.get("session")
@@ -233,7 +236,7 @@ class Intake:
         if first_of(keep.headers, b"content-length") is None:
             loop.call_soon(self._broadcast)
         else:
-            loop.call_later(ETAG_PATIENCE, self._broadcast)
+            self._etag_timer = loop.call_later(ETAG_PATIENCE, self._broadcast)
 
     async def _turn_direct(self, reason: Reason) -> None:
         """Leave the response to the one who asked first."""
@@ -260,11 +263,15 @@ class Intake:
             keep, head, unkept = self._verdict, self._head, self._tenure.unkept
             known = keep, self._received, self._tags(keep), unkept
             self.decide(Broadcast(head.status, head.headers, *known))
+            if self._etag_timer is not None:
+                self._etag_timer.cancel()
 
     def _tags(self, keep: Keep) -> tuple[bytes, ...]:
-        request = self._resource.request
-        groups = [group_tag(request, group) for group in sorted(groups_of(keep.headers))]
-        return all_tags([self._resource.tags, self._notes.tags, groups])
+        request, groups = self._resource.request, groups_of(keep.headers)
+        if not groups and not self._notes.tags:
+            return self._resource.tags
+        in_groups = [group_tag(request, group) for group in sorted(groups)]
+        return all_tags([self._resource.tags, self._notes.tags, in_groups])
 
     # --- its body
 

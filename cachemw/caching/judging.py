@@ -133,8 +133,7 @@ def judge(
     length = first_of(response.headers, b"content-length")
     if length is not None and length.isdigit() and int(length) > policy.max_body:
         return Refuse(Reason.TOO_LARGE)
-    lifetime = _lifetime(response, cc, policy, wishes, given, received)
-    lifetime = replace(lifetime, fresh=lifetime.fresh * (1 - policy.jitter * lot))
+    lifetime = _lifetime(response, cc, policy, wishes, given, received, 1 - policy.jitter * lot)
     asks_for_validation = cc.no_cache or cc.max_age == 0
     worthless = not is_worth_storing(response, lifetime)
     if worthless or (lifetime.usable <= 0 and not asks_for_validation):
@@ -241,7 +240,8 @@ def _given(response: ResponseHead, policy: CachePolicy, wishes: Wishes) -> float
 
 
 def _is_named(response: ResponseHead, policy: CachePolicy) -> bool:
-    return any(status == response.status for status, _ in policy.ttl_by_status)
+    named = policy.ttl_by_status
+    return bool(named) and any(status == response.status for status, _ in named)
 
 
 def _overruled(cc: CacheControl) -> CacheControl:
@@ -265,21 +265,22 @@ def _lifetime(
     wishes: Wishes,
     given: float | None,
     received: float,
+    share: float,
 ) -> Lifetime:
-    lifetime = lifetime_of(response, cc, received=received)
-    origin_said_nothing = lifetime.source in (Source.NONE, Source.HEURISTIC)
+    """The lifetime of a response, of which `share` is left by the jitter."""
+    told = lifetime_of(response, cc, received=received)
+    fresh, later, errors = told.fresh, told.stale_while_revalidate, told.stale_if_error
+    origin_said_nothing = told.source in (Source.NONE, Source.HEURISTIC)
     if given is not None and (policy.force or wishes.ttl is not None or origin_said_nothing):
-        lifetime = replace(lifetime, fresh=given)
+        fresh = given
     # A window prolongs a lifetime. Where there is none, it makes none.
-    has_none = given is None and lifetime.source is Source.NONE
-    if has_none or not lifetime.may_be_stale:
-        return lifetime
-    later, errors = policy.stale_while_revalidate, policy.stale_if_error
-    if cc.stale_while_revalidate is None and later is not None:
-        lifetime = replace(lifetime, stale_while_revalidate=later)
-    if cc.stale_if_error is None and errors is not None:
-        lifetime = replace(lifetime, stale_if_error=errors)
-    return lifetime
+    has_none = given is None and told.source is Source.NONE
+    if not has_none and told.may_be_stale:
+        if cc.stale_while_revalidate is None and policy.stale_while_revalidate is not None:
+            later = policy.stale_while_revalidate
+        if cc.stale_if_error is None and policy.stale_if_error is not None:
+            errors = policy.stale_if_error
+    return Lifetime(fresh * share, later, errors, told.source, told.may_be_stale, told.immutable)
 
 
 def _saying_vary(headers: Headers, fields: tuple[bytes, ...], policy: CachePolicy) -> Headers:

@@ -20,8 +20,10 @@ from cachemw.caching.keys import census_key, lease_key, record_key
 from cachemw.caching.leases import KEEP, LEASE, RELEASE, RENEW, SOFTEN
 from cachemw.caching.notes import What
 from cachemw.caching.owed import Owed
+from cachemw.caching.readings import Readings
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
+from cachemw.caching.stamped import Stamped
 from cachemw.caching.stamps import (
     BUCKETS,
     ENSURE,
@@ -105,6 +107,8 @@ class Keeper:
         self._store = store
         self._hosts = Hosts(store)
         self.owed = Owed(store)
+        self.stamped = Stamped()
+        self._readings = Readings(store)
         self.journal = None if region is None else Journal(store, region)
         self._has_put_up_marks = False
 
@@ -122,19 +126,23 @@ class Keeper:
                 break
         self._has_put_up_marks = True
 
-    def lease(self, resource: Resource, variant: bytes, *, alone: bool = False) -> "Leasing":
+    def lease(
+        self, resource: Resource, variant: bytes, *, alone: bool = False, is_first: bool = False
+    ) -> "Leasing":
         """Take the lease for a variant. One trip, begun at the call, but for the first of a host
         (`hosts.py`).
 
         One who makes it `alone` has a lease of his own beside all others, since there are things
-        that nobody waits for: a purge ends it as it ends them, and nobody can keep him out.
+        that nobody waits for: a purge ends it as it ends them, and nobody can keep him out. Who
+        is the first, as far as he has seen, gets one only if there is still nothing stored.
         """
         token = _token()
         lease = Lease(token, b"!" + token if alone else variant or _WHOLE, 0)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
-        taken = self._store.run(LEASE, (resource.leases,), args)
+        keys = (resource.leases, *_records(resource, variant)) if is_first else (resource.leases,)
+        taken = self._store.run(LEASE, keys, args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.
-        born = self._store.time()
+        born = self._readings.ask()
         admit = partial(self._hosts.admit, resource.request, FILLING)
         return Leasing(lease, taken, born, admit, self._doubt(resource, lease))
 
@@ -153,22 +161,22 @@ class Keeper:
         if not (lease.is_listed and await self._hosts.admit(resource.request, ttl)):
             tags = (*entry.header.tags, UNLISTED_TAG)
             entry = replace(entry, header=msgspec.structs.replace(entry.header, tags=tags))
-        kept = self._keep(resource, lease, entry, fields, b"%d" % max(1, int(ttl * 1000)))
-        ensured = self.ensure(entry.header.tags, lease.born, ttl)
+        now, span = self._store.now(), max(1, int(ttl * 1000))
+        lacking = self.stamped.lacking(entry.header.tags, now + 1000 * (span + STAMP_MARGIN))
+        steps: list[Awaitable[Any]] = [self._keep(resource, lease, entry, fields, b"%d" % span)]
+        if lacking:
+            # In front: unlike a step, it may not be left alone, as by a cancellation.
+            steps.insert(0, self.ensure(lacking, lease.born, ttl))
         try:
-            # In this order: unlike a step, `ensured` may not be left alone, as by a cancellation.
-            both: list[Any] = await together([ensured, kept])
+            *ensured, stored = await together(steps)
         except StoreUnavailable as error:
             self._doubt(resource, lease)(error)
             raise
-        match both:
-            case [True, 1]:
-                return None
-            case [is_ensured, bytes(dropped)]:
-                await self._store.delete([record_key(resource.primary, dropped)])
-                return None if is_ensured else Reason.PURGED
-            case _:
-                return Reason.PURGED
+        if lacking:
+            self.stamped.note(lacking, now + 1000 * _stamp_lives(span))
+        if isinstance(stored, bytes):  # the variant that made room
+            await self._store.delete([record_key(resource.primary, stored)])
+        return None if stored != 0 and all(ensured) else Reason.PURGED
 
     def give_back(
         self, resource: Resource, lease: Lease, variant: bytes, reason: Reason | None = None
@@ -265,9 +273,21 @@ class Keeper:
     ) -> Awaitable[Reply]:
         stamps = [stamp_key(tag) for tag in tags]
         seals = [self._store.sealed(stamp, b"") for stamp in stamps]
-        stamp_lives = max(STAMP_LIVES, lives + STAMP_MARGIN)
-        times = (b"%d" % born, b"%d" % now, b"%d" % MARK_LIVES, b"%d" % stamp_lives)
+        times = (b"%d" % born, b"%d" % now, b"%d" % MARK_LIVES, b"%d" % _stamp_lives(lives))
         return self._store.run(ENSURE, (mark_key(bucket), *stamps), (*times, claim, *seals))
+
+
+def _stamp_lives(lives: int) -> int:
+    """For how long the stamp of an entry is to live, in milliseconds: for longer than it needs, so
+    that it need not be seen to for each of the next."""
+    return max(STAMP_LIVES, lives + 2 * STAMP_MARGIN)
+
+
+def _records(resource: Resource, variant: bytes) -> tuple[bytes, ...]:
+    """Where something may be stored that is for a request."""
+    if not variant:
+        return (resource.record,)
+    return resource.record, record_key(resource.primary, variant)
 
 
 def _token() -> bytes:

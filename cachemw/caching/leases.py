@@ -43,6 +43,8 @@ def _prolong(keyspace: Keyspace, key: bytes, lives: int) -> None:
 
 def _lease(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     variant, token, lives = args
+    if any(keyspace.exists(record) for record in keys[1:]):
+        return 0
     now = keyspace.time() // 1000
     _forget_stranger(keyspace, keys[0])
     held = _holder(keyspace, keys[0], variant)

@@ -17,6 +17,7 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
 from cachemw.caching.rules import Found
+from cachemw.caching.stamped import Stamped
 from cachemw.caching.stamps import Standing, read_stamp, stamp_key, standing
 from cachemw.caching.status import Forward
 from cachemw.errors import UnreadableEntry
@@ -41,11 +42,12 @@ _PLAIN = Plan()
 class Shelf:
     """The entries of a store, as one process sees them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stamped: Stamped | None = None) -> None:
         self.near = store
         """Where what the process keeps is good enough,"""
         self.far = store.store if isinstance(store, NearStore) else store
         """and where only what the server says is."""
+        self._stamped = stamped or Stamped()
         self._plans: OrderedDict[bytes, Plan] = OrderedDict()
 
     def fields(self, resource: Resource) -> tuple[bytes, ...]:
@@ -63,15 +65,15 @@ class Shelf:
         tags: tuple[bytes, ...] | None = None,
     ) -> None:
         """Remember what a resource depends on, for the next time."""
-        extra = self._plan(resource).extra
-        if tags is not None and tags != resource.tags:
-            extra = tuple(tag for tag in tags if tag not in resource.tags)
-        elif tags is not None:
-            extra = ()
-        plan, plans = Plan(fields, extra), self._plans
-        if plan == self._plan(resource):
+        known = self._plan(resource)
+        extra = known.extra
+        if tags is not None:
+            is_plain = tags == resource.tags
+            extra = () if is_plain else tuple(tag for tag in tags if tag not in resource.tags)
+        if fields == known.fields and extra == known.extra:
             return
-        plans[resource.primary] = plan
+        plans = self._plans
+        plans[resource.primary] = Plan(fields, extra)
         plans.move_to_end(resource.primary)
         if len(plans) > REMEMBERED:
             plans.popitem(last=False)
@@ -92,6 +94,8 @@ class Shelf:
         if look is None or look.keys != keys:
             look = Look(keys, await store.get_many(keys), is_near=is_near)
         values = look.taken()
+        if None in (stored := values[1 : len(tags) + 1]):
+            self._stamped.missed(tags)
         record = _read(values[0])
         if isinstance(record, Signpost):
             signpost, fields = record, resource.fields(record.fields)
@@ -113,11 +117,13 @@ class Shelf:
             record = variant_record if isinstance(variant_record, Refusal) else None
         if not isinstance(record, Entry):
             return _nothing(record)
-        stamps = dict(zip(tags, values[1 : len(tags) + 1], strict=True))
+        stamps = dict(zip(tags, stored, strict=True))
         unknown = [tag for tag in record.header.tags if tag not in stamps]
         if unknown:
             more = await store.get_many([stamp_key(tag) for tag in unknown])
             stamps.update(zip(unknown, more, strict=True))
+            if None in more:
+                self._stamped.missed(unknown)
         if unknown or len(record.header.tags) != len(tags) or fields != plan.fields:
             self.learn(resource, fields, record.header.tags)
             look = None

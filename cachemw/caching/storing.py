@@ -8,6 +8,7 @@ keep it: replayed, it would be untrue or give somebody away.
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from cachemw.caching.cache_control import OUR_TARGET, CacheControl
 from cachemw.caching.fields import members_of
@@ -137,17 +138,21 @@ def stored_headers(headers: Headers, cc: CacheControl) -> Headers:
     Everything is kept, known or not, but hop-by-hop fields and those which Connection lists, what
     is about one exchange, and the fields that a qualified private or no-cache names.
     """
-    excluded = cc.private_fields | cc.no_cache_fields | PER_EXCHANGE
-    return tuple(
-        (name, value)
-        for name, value in _end_to_end(headers)
-        if name not in excluded and not name.startswith(PER_EXCHANGE_PREFIXES)
-    )
+    excluded = cc.private_fields | cc.no_cache_fields
+    kept = _end_to_end(headers)
+    return tuple([pair for pair in kept if pair[0] not in excluded and not _is_passing(pair[0])])
+
+
+@lru_cache(maxsize=1024)
+def _is_passing(name: bytes) -> bool:
+    """Whether a field tells of one exchange, by its name. Asked about every field stored."""
+    return name in PER_EXCHANGE or name.startswith(PER_EXCHANGE_PREFIXES)
 
 
 def _end_to_end(headers: Headers) -> Headers:
-    listed = frozenset(name.lower() for name in members_of(lines_of(headers, b"connection")))
-    return without(headers, HOP_BY_HOP | listed)
+    lines = lines_of(headers, b"connection")
+    listed = {name.lower() for name in members_of(lines)} if lines else ()
+    return without(headers, HOP_BY_HOP.union(listed) if listed else HOP_BY_HOP)
 
 
 def freshened(stored: Headers, new: Headers, cc: CacheControl) -> Headers:

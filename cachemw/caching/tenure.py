@@ -54,8 +54,8 @@ class Tenure:
     def select_by(self, vary: tuple[bytes, ...]) -> None:
         """Note what selects the response, together with what is known to select others of its
         URL."""
-        fields = self.resource.fields(vary)
-        self.fields = tuple(sorted({*fields, *self._shelf.fields(self.resource)}))
+        fields, known = self.resource.fields(vary), self._shelf.fields(self.resource)
+        self.fields = fields if fields == known else tuple(sorted({*fields, *known}))
         self._shelf.learn(self.resource, self.fields)
 
     def select_as_known(self) -> None:

@@ -13,6 +13,7 @@ from cachemw.messages import Headers, lines_of
 MAX_FIELDS = 32
 
 _STAR = (b"*",)
+_TELLING = frozenset({b"vary", b"access-control-allow-origin"})
 _NEGOTIATED = frozenset({b"accept", b"accept-charset", b"accept-encoding", b"accept-language"})
 _MEMOIZED_UP_TO = 512  # bytes; browsers send the same few values again and again
 
@@ -29,10 +30,13 @@ def selecting_fields(headers: Headers) -> tuple[bytes, ...]:
     A response made for one Origin (RFC 6454) is selected by it even where its Vary forgets to say
     so: otherwise the first client to ask would decide which origin may read it.
     """
-    names = _parse(tuple(lines_of(headers, b"vary")))
+    told = [pair for pair in headers if pair[0] in _TELLING]
+    if not told:
+        return ()
+    names = _parse(tuple(lines_of(told, b"vary")))
     if names == _STAR or b"origin" in names:
         return names
-    allowed = lines_of(headers, b"access-control-allow-origin")
+    allowed = lines_of(told, b"access-control-allow-origin")
     return tuple(sorted((*names, b"origin"))) if any(v != b"*" for v in allowed) else names
 
 

@@ -34,6 +34,7 @@ class Fill(NamedTuple):
 
     name: bytes
     leases_first: bool = True
+    ensures: bool = True
     at: str = "lease"
     born: int = 0
     now: int = 0
@@ -109,6 +110,8 @@ def step_of_fill(state: State, fill: Fill, world: World) -> tuple[State, list[Fi
             return state, [fill._replace(at=then, born=state.clock, now=state.clock)]
         case "run":
             ready = fill._replace(made=state.version)
+            if not fill.ensures:
+                return state, [ready._replace(at="keep")]
             # KEEP and ENSURE go to different servers: any order.
             return state, [ready._replace(at="keep-ensure"), ready._replace(at="ensure-keep")]
         case "keep-ensure" | "keep":
@@ -232,6 +235,13 @@ def test_a_fill_and_a_purge_and_anything_evicted(kind: str, marked: bool) -> Non
 def test_a_fill_that_asks_for_the_time_first() -> None:
     late = Fill(b"a", leases_first=False, at="time")
     assert explore(late, Purge("tag"), Purge("url"), Read(True), evictions=1) > 1000
+
+
+@pytest.mark.parametrize("kind", ["tag", "url"])
+def test_a_fill_that_takes_the_stamp_for_being_there(kind: str) -> None:
+    trusting = Fill(b"b", leases_first=False, ensures=False, at="time")
+    assert explore(Fill(b"a"), trusting, Purge(kind), Read(True), evictions=0) > 1000
+    assert explore(trusting, Purge(kind), Read(True), evictions=2) > 100
 
 
 @pytest.mark.slow

@@ -189,8 +189,9 @@ async def _away() -> list[bytes | None]:
 
 async def test_a_lease_is_given_back_when_the_look_behind_it_fails() -> None:
     store = Moody()
-    client = behind(ScriptedOrigin(), store, lease_wait=0)
-    await client.get("/warm")
+    client = behind(ScriptedOrigin(), store, lease_wait=0, tags=["t"])
+    await client.get("/a")
+    await Cache(store).purge(tags=["t"])  # so that there is something to look at
     store.fails_after = 2
     assert (await client.get("/a")).detail == "store-unavailable"
     assert (await client.get("/a")).is_stored

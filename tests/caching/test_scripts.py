@@ -86,7 +86,8 @@ def steps(chance: random.Random, store: Store) -> list[tuple[Script, list[bytes]
         garbage = chance.choice([b"", b"x", b"?x", b"12 34", sealed[:12], signpost[:24]])
         options = [
             (LEASE, [LEASES], [name, token, lives]),
-            (LEASE, [LEASES], [name, token, lives]),
+            (LEASE, [LEASES, RECORD], [name, token, lives]),
+            (LEASE, [LEASES, RECORD, VARIANTS[place]], [name, token, lives]),
             (RENEW, [LEASES], [name, token, lives]),
             (KEEP, [RECORD, LEASES], [name, token, lives, sealed]),
             (
@@ -102,7 +103,7 @@ def steps(chance: random.Random, store: Store) -> list[tuple[Script, list[bytes]
             (PUT_HASH, [chance.choice(ALL)], [b"f", chance.choice([b"1", b"junk"]), lives]),
             (FORGET, [chance.choice(ALL)], []),
         ]
-        weights = [3, 3, 2, 3, 6, 2, 3, 4, 4, 1, 0.5, 1]
+        weights = [3, 2, 2, 2, 3, 6, 2, 3, 4, 4, 1, 0.5, 1]
         made += chance.choices(options, weights)
     return made
 

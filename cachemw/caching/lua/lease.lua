@@ -1,9 +1,12 @@
--- Take the lease for filling one variant of a resource, unless somebody has it. 1: it is yours.
+-- Take the lease for filling one variant of a resource, unless somebody has it, or there is something
+-- to be looked at. 1: it is yours.
 --
 -- Atomic because two must not both find it free. All leases of a resource are one hash, so that a
 -- purge of its URL ends every fill under way, known or not, by forgetting one key.
 --
--- KEYS[1]  the leases      ARGV[1]  the variant   ARGV[2]  a token   ARGV[3]  for how many ms
+-- KEYS[1]   the leases    ARGV[1]  the variant   ARGV[2]  a token   ARGV[3]  for how many ms
+-- KEYS[2..] records of which there must be none
+if KEYS[2] and redis.call('EXISTS', unpack(KEYS, 2)) > 0 then return 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.pcall('HGET', KEYS[1], ARGV[1])
