@@ -174,6 +174,13 @@ class Loads:
             flight.waiting -= 1
 
     async def _load(self, order: Order, flight: _Flight) -> _Made:
+        try:
+            return await self._load_for_all(order, flight)
+        finally:
+            # At once, and not when the loop comes to it: whoever comes in between was not seen.
+            self._close(order.key, flight)
+
+    async def _load_for_all(self, order: Order, flight: _Flight) -> _Made:
         acquired = await self._acquire(order, order.policy.lease_wait)
         made = acquired if isinstance(acquired, _Made) else await self._make(order, acquired)
         if flight.waiting <= 1:
