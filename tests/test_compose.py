@@ -79,12 +79,11 @@ def test_nodes_of_the_cluster_are_where_they_are_looked_for() -> None:
 @pytest.mark.parametrize("name", ["valkey", "node1"])
 def test_a_server_starts_with_these_settings(name: str, engine: str, tmp_path: Path) -> None:
     _, *options = SERVICES[name]["command"]
-    said: str | None = ""
     for _ in range(3):  # somebody else may take the ports first
         said = _last_words(engine, options, tmp_path, is_node=name == "node1")
         if said is None:
             return
-    pytest.fail(said or "")
+    pytest.fail(f"it ended by itself: {said}")
 
 
 def _last_words(engine: str, options: list[str], directory: Path, *, is_node: bool) -> str | None:
