@@ -234,6 +234,18 @@ async def test_garbage_at_rest_is_a_miss_that_costs_one_connection_only(
 # --- cancellation
 
 
+async def test_garbage_in_a_common_read_costs_the_connection_and_no_other_reader(
+    proxy: FaultProxy, patient: RedisStore
+) -> None:
+    other = patient.sealed(b"other", b"of another key")
+    await patient.run(WRITE, (b"alice",), (other,))
+    connections = proxy.accepted
+    reads = [patient.get_many((b"bob",)), patient.get_many((b"alice", b"bob"))]
+    assert await asyncio.gather(*reads) == [[b"secret of bob"], [None, b"secret of bob"]]
+    assert await patient.get(b"bob") == b"secret of bob"
+    assert proxy.accepted == connections + 1
+
+
 async def test_h10_a_storm_of_cancellations_disturbs_nobody(
     proxy: FaultProxy, patient: RedisStore
 ) -> None:
