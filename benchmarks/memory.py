@@ -49,10 +49,18 @@ def memory(only: Sequence[str], near_entries: int) -> list[Footprint]:
 def _in_redis(server: Server, kind: str) -> Footprint:
     server.redis.flushall()
     entries = ENTRIES if kind == "item" else ENTRIES // 10
+    _fill(server, kind, [entries])  # with it comes what is there once for all entries
+    keys, total = _all_keys(server)
     _fill(server, kind, range(entries))
+    more_keys, more = _all_keys(server)
+    each = (more - total) / entries, (more_keys - keys) / entries
+    return Footprint(server.name, SIZES[kind], *each)
+
+
+def _all_keys(server: Server) -> tuple[int, int]:
+    """How many there are, and what they take."""
     keys = list(server.redis.scan_iter(count=1000))
-    total = sum(server.redis.memory_usage(key, samples=0) or 0 for key in keys)
-    return Footprint(server.name, SIZES[kind], total / entries, len(keys) / entries)
+    return len(keys), sum(server.redis.memory_usage(key, samples=0) or 0 for key in keys)
 
 
 def _in_process(server: Server, entries: int) -> Footprint:

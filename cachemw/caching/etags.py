@@ -5,6 +5,7 @@ tag and matches nothing, which costs a full response at worst.
 """
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from hashlib import sha256
 
@@ -54,5 +55,7 @@ def generate_etag(
     Different codings of one resource need different strong tags (§8.8.3.3). A weak tag is for
     bodies that another layer may still encode.
     """
-    opaque = sha256(content_encoding.lower() + b"\0" + body_digest).hexdigest()[:32].encode()
+    digest = sha256(content_encoding.lower() + b"\0" + body_digest).digest()
+    # 128 bits, in the fewest bytes: it is kept with each entry, and sent with each answer.
+    opaque = urlsafe_b64encode(digest[:16]).rstrip(b"=")
     return (b'W/"' if weak else b'"') + opaque + b'"'

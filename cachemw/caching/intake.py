@@ -331,7 +331,6 @@ class Intake:
             born=self._tenure.began_at,
             received=self._received,
             tags=tags,
-            took=max(0, self._received - self._tenure.began_at) / 1e6,  # of two readings of a clock
             has_own_etag=has_own_etag,
             target=self._resource.target,
         )

@@ -201,7 +201,6 @@ def entry_header(
     born: int,
     received: int,
     tags: tuple[bytes, ...],
-    took: float,
     has_own_etag: bool,
     target: bytes = b"",
 ) -> EntryHeader:
@@ -219,7 +218,6 @@ def entry_header(
         may_be_stale=lifetime.may_be_stale,
         immutable=lifetime.immutable,
         tags=tags,
-        took=took,
         has_own_etag=has_own_etag,
         has_own_lifetime=not keep.tells_clients,
         target=target[:NAMED],

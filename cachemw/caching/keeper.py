@@ -264,7 +264,7 @@ class Keeper:
         generation = secrets.token_bytes(8)
         signpost = store.sealed(record, pack(Signpost(fields, generation)))
         key = record_key(resource.primary, variant)
-        packed = store.sealed(key, pack(entry, policy.compress))
+        packed = store.sealed(key, pack(replace(entry, generation=generation), policy.compress))
         args = (*held, signpost, variant, packed, b"%d" % policy.max_variants)
         return store.run(KEEP, (record, resource.leases, key, resource.census), args)
 

@@ -82,16 +82,16 @@ def _keep(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> R
         keyspace.set(keys[0], new, int(lives))
         return 1
     variant, entry, most = more
-    generation, softened = new[11:19], b""
+    generation, softened = new[15:23], b""
     old = text_at(keyspace, keys[0])
-    if old[_KIND : _KIND + 1] == b"V" and old[19 : len(new)] == new[19:]:
-        generation, softened = old[11:19], old[len(new) :]
+    if old[8:15] == new[8:15] and old[23 : len(new)] == new[23:]:
+        generation, softened = old[15:23], old[len(new) :]
     else:
         keyspace.delete(keys[3])
     dropped = _count(keyspace, keys[3], variant, int(lives), int(most))
-    signpost = new[:11] + generation + new[19:] + softened
+    signpost = new[:15] + generation + new[23:] + softened
     keyspace.set(keys[0], signpost, max(keyspace.ttl(keys[0]), int(lives)))
-    keyspace.set(keys[2], entry[:11] + generation + entry[19:], int(lives))
+    keyspace.set(keys[2], entry[:15] + generation + entry[23:], int(lives))
     return 1 if dropped is None else dropped
 
 
@@ -127,12 +127,12 @@ def _release(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -
 def _soften(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     keyspace.delete(keys[1])
     record = text_at(keyspace, keys[0])
-    if len(record) < 23:
+    if len(record) < 15:
         return 0
     if record[_KIND : _KIND + 1] == b"E":
         keyspace.replace(keys[0], record[:10] + bytes((record[10] | 1,)) + record[11:])
     elif record[_KIND : _KIND + 1] == b"V":
-        stop = 23 + int.from_bytes(record[19:23], "big")
+        stop = 15 + int.from_bytes(record[11:15], "big")
         keyspace.replace(keys[0], record[:stop] + args[0])
     return 1
 

@@ -19,9 +19,9 @@ from typing import TypeAlias
 
 from cachemw.caching.compression import decompressed
 from cachemw.caching.credentials import is_credential
-from cachemw.caching.entry import Entry, is_entry, lead_of
+from cachemw.caching.entry import WITHOUT_LENGTH, Entry, is_entry, lead_of
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.replay import WITHOUT_LENGTH, Answer, answer
+from cachemw.caching.replay import Answer, answer
 from cachemw.caching.rules import Found
 from cachemw.caching.status import CACHE_STATUS, HIT, LARGEST, hit
 from cachemw.errors import UnreadableEntry

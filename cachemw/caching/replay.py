@@ -6,13 +6,12 @@ Pure. Whether the entry may be used at all has been decided before (`rules.py`).
 from hashlib import blake2b
 from typing import TypeAlias
 
-from cachemw.caching.entry import Entry
+from cachemw.caching.entry import WITHOUT_LENGTH, Entry
 from cachemw.caching.ranges import Partial, Unsatisfiable, Whole, partial, plan, unsatisfiable
 from cachemw.caching.validation import Condition, evaluate, not_modified_headers
 from cachemw.messages import Header, RequestHead, first_of
 
 CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
-WITHOUT_LENGTH = (204, 304)
 
 Answer: TypeAlias = tuple[int, list[Header], bytes]
 """Status, headers and body."""

@@ -17,7 +17,7 @@ from cachemw.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
-HEADER = EntryHeader(200, (), 1, 1, 0.0, 1.0, 0.0, 0.0, True, False, (), 0.0, False)
+HEADER = EntryHeader(200, (), 1, 1, 0.0, 1.0, 0.0, 0.0, True, False, (), False)
 RECORD, LEASES, CENSUS = b"e:{p}", b"l:{p}", b"v:{p}"
 VARIANTS = [b"e:{p}:a", b"e:{p}:b", b"e:{p}:c"]
 MARK, STAMPS = b"p:{s}", [b"t:{s}:x", b"t:{s}:y"]
@@ -78,7 +78,8 @@ def steps(chance: random.Random, store: Store) -> list[tuple[Script, list[bytes]
         sealed = store.sealed(RECORD, pack(Entry(HEADER, b"body")))
         signpost = store.sealed(RECORD, pack(Signpost(fields, generation)))
         place = chance.randrange(3)
-        variant = store.sealed(VARIANTS[place], pack(Entry(HEADER, b"variant")))
+        entry = Entry(HEADER, b"variant", generation=generation)
+        variant = store.sealed(VARIANTS[place], pack(entry))
         instant = b"%d" % chance.randrange(10**15, 10**15 + 50)
         older = b"%d" % chance.randrange(10**15, 10**15 + 50)
         seals = [store.sealed(stamp, b"") for stamp in STAMPS]
@@ -153,7 +154,8 @@ async def test_what_somebody_else_has_counted_keeps_no_variant_out(redis_url: st
     for store in (MemoryStore(), server):
         signpost = store.sealed(RECORD, pack(Signpost((b"accept",), b"GENERAT1")))
         for number, name in enumerate((b"a", b"b")):
-            variant = store.sealed(VARIANTS[number], pack(Entry(HEADER, b"variant")))
+            made = Entry(HEADER, b"variant", generation=b"GENERAT1")
+            variant = store.sealed(VARIANTS[number], pack(made))
             keys = [RECORD, LEASES, VARIANTS[number], CENSUS]
             await store.run(LEASE, [LEASES], [b"-", b"t", b"90000"])
             args = [b"-", b"t", b"90000", signpost, name, variant, b"1"]

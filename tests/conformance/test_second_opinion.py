@@ -118,7 +118,7 @@ def test_whether_it_may_be_reused(
     cc, age = effective(told.headers), initial_age(told.headers, asked=now, received=now)
     keep = Keep(told.headers, lifetime_of(told, cc, received=now), age, (b"x",))
     at = int(now * 1e6)
-    header = entry_header(keep, 200, born=at, received=at, tags=(), took=0.0, has_own_etag=True)
+    header = entry_header(keep, 200, born=at, received=at, tags=(), has_own_etag=True)
     entry = Entry(header, b"") if field == (b"x", b"1") else None  # another variant, another key
     found = Found(entry, detail=None if entry else Reason.UNCACHEABLE)
     decision = decide(found, requested(ours.headers), CachePolicy(), now=at, luck=1.0)

@@ -10,8 +10,9 @@
 -- KEYS[3]  its entry           ARGV[5]  its name    ARGV[6]  its entry
 -- KEYS[4]  the census          ARGV[7]  how many variants there may be
 --
--- A sealed record: seal 1-8, version 9, kind 10, flags 11, generation 12-19, length 20-23, header
--- 24 and on, and behind the header of a signpost the instant until which its variants are stale.
+-- A sealed signpost or variant: seal 1-8, version 9, kind 10, flags 11, length 12-15, generation
+-- 16-23, the rest of its header 24 and on, and behind the header of a signpost the instant until
+-- which its variants are stale.
 local held = redis.pcall('HGET', KEYS[2], ARGV[1])
 if type(held) ~= 'string' or string.match(held, '^(%S+) %d+$') ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
@@ -21,11 +22,11 @@ if #KEYS == 2 then
 end
 
 local new, variant, entry, most = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
-local generation, softened = string.sub(new, 12, 19), ''
+local generation, softened = string.sub(new, 16, 23), ''
 local old = redis.pcall('GET', KEYS[1])
-if type(old) == 'string' and string.sub(old, 10, 10) == 'V'
-   and string.sub(old, 20, #new) == string.sub(new, 20) then
-  generation, softened = string.sub(old, 12, 19), string.sub(old, #new + 1)
+if type(old) == 'string' and string.sub(old, 9, 15) == string.sub(new, 9, 15)
+   and string.sub(old, 24, #new) == string.sub(new, 24) then
+  generation, softened = string.sub(old, 16, 23), string.sub(old, #new + 1)
 else
   redis.call('DEL', KEYS[4])
 end
@@ -60,8 +61,8 @@ if redis.call('PTTL', KEYS[4]) < tonumber(ARGV[3]) then
 end
 
 local lives = math.max(redis.call('PTTL', KEYS[1]), tonumber(ARGV[3]))
-redis.call('SET', KEYS[1], string.sub(new, 1, 11) .. generation .. string.sub(new, 20) .. softened,
+redis.call('SET', KEYS[1], string.sub(new, 1, 15) .. generation .. string.sub(new, 24) .. softened,
            'PX', string.format('%.0f', lives))
-redis.call('SET', KEYS[3], string.sub(entry, 1, 11) .. generation .. string.sub(entry, 20),
+redis.call('SET', KEYS[3], string.sub(entry, 1, 15) .. generation .. string.sub(entry, 24),
            'PX', ARGV[3])
 return dropped or 1
