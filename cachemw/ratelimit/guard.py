@@ -32,7 +32,11 @@ MARK = "__cachemw_limits__"
 SERVED_BY = "cachemw.served_by"
 """The scope key of what the middleware looks up, once it is asked: the app's route for this."""
 
-_COUNTED_APART = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"))
+_COUNTED_APART = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
+COUNTED_AS = {**{method: method for method in _COUNTED_APART}, "HEAD": "GET"}
+"""Methods as they are counted. All others are one, `OTHER`."""
+OTHER = "OTHER"
+
 _INJECTED = "cachemw_connection"
 
 
@@ -72,14 +76,7 @@ def method_of(scope: Scope) -> str:
     """The method as it is counted: HEAD is a GET, and made-up methods share one bucket."""
     if scope["type"] == "websocket":
         return "WEBSOCKET"
-    return counted_as(scope["method"])
-
-
-def counted_as(method: str) -> str:
-    """The same, of an HTTP method."""
-    if method == "HEAD":
-        return "GET"
-    return method if method in _COUNTED_APART else "OTHER"
+    return COUNTED_AS.get(scope["method"], OTHER)
 
 
 def route_of(scope: Scope) -> str:

@@ -5,36 +5,50 @@ Bounded, and only ever a shortcut: who was forgotten is met again.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 from starlette.types import Scope
 
 from cachemw.ratelimit.asking import LONGEST, REMEMBERED
-from cachemw.ratelimit.guard import counted_as
+from cachemw.ratelimit.guard import COUNTED_AS, OTHER
+from cachemw.ratelimit.identity import ClientIP
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.toll import Toll
 
 
 class Known:
-    """The tolls of rules that stand together."""
+    """The tolls of rules that stand together under one pattern.
 
-    def __init__(self, rules: Sequence[RateLimit]) -> None:
+    With `by_peer` no proxy is believed, so that who asks is told by the peer alone.
+    """
+
+    def __init__(self, rules: Sequence[RateLimit], pattern: str, *, by_peer: bool) -> None:
         self._rules = rules
+        self._pattern = pattern
         # One identity is one step. Where rules ask for several, there are several.
         is_one = all(rule.asking.is_simple and rule.by == rules[0].by for rule in rules)
         self._client_of = rules[0].asking.client_of if rules and is_one else None
+        by = rules[0].by if rules else None
+        self._is_by_peer = by_peer and isinstance(by, ClientIP) and by.trusted_proxies is None
 
-    def of(self, scope: Scope, pattern: str) -> Toll | None:
+    def of(self, scope: Scope) -> Toll | None:
         """What a request is charged; None: that takes the long way."""
         if self._client_of is None:
             return None
-        value = self._client_of(scope)
+        if self._is_by_peer:
+            client = scope.get("client")
+            value = client[0] if client else None
+        else:
+            value = self._client_of(scope)
         if not value or len(value) > LONGEST:
             return None
-        return _toll_of(self, value, counted_as(scope["method"]), pattern)
+        return _toll_of(self, value, COUNTED_AS.get(scope["method"], OTHER))
 
-    def met(self, value: str, method: str, pattern: str) -> Toll | None:
+    def met(self, value: str, method: str) -> Toll | None:
         """What a client is charged who is met for the first time, or again."""
-        place = f"{method} {pattern}"
+        place = f"{method} {self._pattern}"
+        if self._is_by_peer:
+            value = cast(ClientIP, self._rules[0].by).canonical(value)
         demands = [rule.asking.demand_of(value, place) for rule in self._rules]
         buckets = {demand.bucket.block_key for demand in demands}
         # Rules of one name have one bucket, which is charged once.
@@ -42,5 +56,5 @@ class Known:
 
 
 @lru_cache(REMEMBERED)
-def _toll_of(known: Known, value: str, method: str, pattern: str) -> Toll | None:
-    return known.met(value, method, pattern)
+def _toll_of(known: Known, value: str, method: str) -> Toll | None:
+    return known.met(value, method)

@@ -22,15 +22,17 @@ LEDGER = "cachemw.limits"
 class Ledger:
     """The charges of one connection."""
 
-    __slots__ = ("_corrections", "_counted", "_seen", "_toll", "is_tentative", "limiter")
+    __slots__ = ("_counted", "_seen", "corrections", "is_tentative", "limiter", "paid")
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
-        self._toll: tuple[Toll, Sequence[int], float] | None = None
-        self._counted: list[Counted] = []
-        self._corrections: Sequence[Awaitable[Reply]] = ()
-        self._seen: set[bytes] | None = None
+        self.paid: tuple[Toll, Sequence[int], float] | None = None
+        """A toll that was charged, what was said to it, and when; until somebody asks for its
+        verdicts. Nothing else has been charged as long as it stands here."""
+        self.corrections: Sequence[Awaitable[Reply]] = ()
         self.is_tentative = False  # what is owed depends on the answer
+        self._counted: list[Counted] = []
+        self._seen: set[bytes] | None = None
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -41,12 +43,8 @@ class Ledger:
     @property
     def fields(self) -> list[Header]:
         """What the answer says about that."""
-        told = None if self._toll is None else self._toll[0].fields(self._toll[1])
+        told = None if self.paid is None else self.paid[0].fields(self.paid[1])
         return limit_fields(self.standings) if told is None else told
-
-    def begin(self, toll: Toll, reply: Sequence[int]) -> None:
-        """Begin with a toll that was charged. Its verdicts are made when somebody asks."""
-        self._toll = toll, reply, self.limiter.passed(toll)
 
     async def charge(
         self,
@@ -77,7 +75,7 @@ class Ledger:
         decision = decision_of(counted)
         if not decision.allowed:
             corrections, self._counted = limiter.give_back(self._counted)
-            self._corrections = [*self._corrections, *corrections]
+            self.corrections = [*self.corrections, *corrections]
         self._counted += counted
         return decision
 
@@ -90,16 +88,16 @@ class Ledger:
 
         self._unfold()
         corrections, self._counted = self.limiter.give_back(self._counted, change)
-        self._corrections = [*self._corrections, *corrections]
+        self.corrections = [*self.corrections, *corrections]
 
     async def close(self) -> None:
         """Wait for the corrections that were begun."""
-        if self._corrections:
-            corrections, self._corrections = self._corrections, ()
+        if self.corrections:
+            corrections, self.corrections = self.corrections, ()
             await self.limiter.finish(corrections)
 
     def _unfold(self) -> None:
-        if self._toll is not None:
-            (toll, reply, at), self._toll = self._toll, None
+        if self.paid is not None:
+            (toll, reply, at), self.paid = self.paid, None
             self._counted = self.limiter.counted(toll, reply, at)
             self._seen = {demand.bucket.block_key for demand in toll.demands}

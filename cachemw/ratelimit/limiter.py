@@ -78,16 +78,17 @@ class Limiter:
 
     def begin(self, toll: Toll) -> Awaitable[Reply] | None:
         """Send a toll's script; None where a refusal is remembered."""
-        if self._recall and self._recall.find(toll.question, self._clock()) is not None:
+        recall = self._recall
+        if recall.kept and recall.find(toll.question, self._clock()) is not None:
             return None
         return self.store.run(CHARGE, toll.keys, toll.args)
 
     def passed(self, toll: Toll) -> float:
         """A toll was charged: count it, and say when that was."""
-        limited = self.store.tally.limited
+        counts, told = self.counts, self.store.tally.counts.limits
         for outcome in toll.outcomes:
-            self.counts[outcome] += 1
-            limited(*outcome)
+            counts[outcome] += 1
+            told[outcome] = told.get(outcome, 0) + 1
         return self._clock()
 
     def counted(self, toll: Toll, reply: Sequence[int], at: float) -> list[Counted]:
@@ -105,7 +106,7 @@ class Limiter:
         `meanwhile` is called when the store is being asked: what it asks travels along. `step` is
         on its way, for all of them.
         """
-        known = self._known(demands) if self._recall and step is None else None
+        known = self._known(demands) if self._recall.kept and step is None else None
         if known is not None:
             return self._noted(known)
         counted: list[Counted] = []

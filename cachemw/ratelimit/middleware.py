@@ -1,8 +1,8 @@
 """`RateLimitMiddleware`: rules by route, and the fields about limits on every answer.
 
 Wants to be the outermost middleware, so that refusals are cheap and no cache keeps somebody's
-counters. It decides nothing itself: rules make demands, the limiter charges them, `refusal.py`
-words the answer. What belongs to one request lives in a `_Responder`.
+counters. It decides nothing itself: rules make demands, the limiter charges them, and whatever is
+not plainly let in is answered by a `Responder`.
 """
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -10,18 +10,15 @@ from functools import partial
 from typing import TypeAlias, cast
 
 from starlette._utils import get_route_path
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.ahead import asker_of, let_go
 from cachemw.clientip import TrustedProxies
 from cachemw.errors import ConfigurationError, StoreUnavailable
-from cachemw.messages import Header, first_of, without
-from cachemw.ratelimit.counting import numbers_of
-from cachemw.ratelimit.failures import FIELDS, dress_own_handler, has_own_handler
+from cachemw.messages import Header, first_of
 from cachemw.ratelimit.guard import SERVED_BY, method_of
-from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields
+from cachemw.ratelimit.headers import LEGACY, OURS
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
 from cachemw.ratelimit.known import Known
 from cachemw.ratelimit.ledger import LEDGER, Ledger
@@ -35,25 +32,21 @@ from cachemw.ratelimit.marks import (
 )
 from cachemw.ratelimit.openapi import document
 from cachemw.ratelimit.options import knows_its_options
-from cachemw.ratelimit.refusal import RateLimited, close_of, refuse
+from cachemw.ratelimit.refusal import RateLimited
+from cachemw.ratelimit.responder import Responder
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
 from cachemw.ratelimit.toll import Toll
-from cachemw.ratelimit.verdicts import Answered, Decision, Demand, Verdict
+from cachemw.ratelimit.verdicts import Demand, Verdict
 from cachemw.routes import AppRoute, Matched, Routes, RouteTable, app_routes
-from cachemw.scopekeys import RESULT
+from cachemw.scopekeys import ASKED_BY
 from cachemw.scripts import Reply
 from cachemw.stores.base import Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]
 
-_REPLACED = OURS | LEGACY
-_BEGINNINGS = {
-    "http.response.start": 200,
-    "websocket.http.response.start": 403,
-    "websocket.accept": 101,
-    "websocket.close": 403,
-}
+_SPEAKING = OURS | LEGACY | {b"access-control-allow-origin"}
+"""Fields beside which ours need a second look."""
 
 
 class RateLimitMiddleware:
@@ -90,7 +83,12 @@ class RateLimitMiddleware:
         self.legacy_headers = legacy_headers
         self._served = RouteTable(Routes[AppRoute](), _with_endpoint)
         sets = [*(rules for _, rules in self.routes.entries), self.default]
-        self._tolls = {rules: Known(rules) for rules in sets}
+        trusted = bool(self.trusted)
+        self._known = Routes(
+            (pattern, Known(rules, pattern.text, by_peer=not trusted))
+            for pattern, rules in self.routes.entries
+        )
+        self._otherwise = Known(self.default, "*", by_peer=not trusted)
         self.rules = [rule for rules in sets for rule in rules]
         self.rules += [rule for _, rule in self.messages.entries]
         demand_distinct_names(self.rules)
@@ -104,12 +102,86 @@ class RateLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "http" or kind == "websocket":
-            await _Responder(self, scope, receive, send).respond()
-            return
         if kind == "lifespan":
             self._check_routes(scope.get("app"))
-        await self.app(scope, receive, send)
+        if kind != "http" and kind != "websocket":
+            await self.app(scope, receive, send)
+            return
+        app, limiter, ask_within = scope.get("app"), self.limiter, self.ask_within
+        toll = self.toll(scope) if kind == "http" and LEDGER not in scope else None
+        sent = None if toll is None else limiter.begin(toll)
+        if toll is None or sent is None:
+            await Responder(self, scope, receive, send, app).respond()
+            return
+
+        # The short way (`toll.py`): the one trip, the app, and two fields on its answer.
+        ledger = scope[LEDGER] = Ledger(limiter)
+        scope[SERVED_BY] = partial(
+            self.served_by,
+            *(app, scope["method"], scope["path"], scope.get("root_path", ""), scope["headers"]),
+        )
+        if ask_within is not None:
+            ask_within(scope)
+        reply: Reply = None
+        step: Awaitable[Reply] | None = None
+        try:
+            reply = await sent
+            if not toll.is_paid(reply):
+                step = _said(reply)
+        except StoreUnavailable as error:
+            step = _failed(error)
+        except BaseException:  # the client has left
+            let_go(scope)
+            raise
+        if step is not None:
+            await Responder(self, scope, receive, send, app, ledger).respond(toll, step)
+            return
+        numbers = cast("list[int]", reply)
+        ledger.paid = toll, numbers, limiter.passed(toll)
+        has_started = False
+
+        def dressed(message: Message) -> Awaitable[None]:
+            nonlocal has_started
+            if not has_started and message["type"] == "http.response.start":
+                has_started = True
+                headers: Sequence[Header] = message.get("headers") or ()
+                fields = toll.fields(numbers) if ledger.paid is not None else None
+                if fields is None or self.legacy_headers or not _SPEAKING.isdisjoint(dict(headers)):
+                    Responder(self, scope, receive, send, app, ledger).dress(message)
+                else:
+                    message["headers"] = [*headers, *fields]
+            return send(message)
+
+        try:
+            await self.app(scope, receive, dressed)
+        except RateLimited as error:  # raised where no exception middleware is
+            if has_started:
+                raise
+            await Responder(self, scope, receive, send, app, ledger).refuse(error)
+        except Exception as error:
+            if not has_started:
+                await Responder(self, scope, receive, send, app, ledger).answer_failure(error)
+            raise
+        finally:
+            if ask_within is not None:
+                let_go(scope)
+            if ledger.corrections:
+                await ledger.close()
+
+    def toll(self, scope: Scope) -> Toll | None:
+        """What the rules charge, where they want the same again of this client."""
+        method, known = scope["method"], self._otherwise
+        if self._known.entries:
+            path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+            found = self._known.match(method, path)
+            if found is None and method == "HEAD":
+                found = self._known.match("GET", path)
+            if found is not None:
+                known = found.policy
+        is_ordinary = method != "OPTIONS" and ASKED_BY not in scope
+        if not is_ordinary or scope.setdefault(PROXIES, self.trusted) is not self.trusted:
+            return None  # maybe a preflight, or an errand of the cache
+        return known.of(scope)
 
     def rules_for(self, scope: Scope, path: str) -> tuple[tuple[RateLimit, ...], str]:
         """The rules that a connection comes under, and the pattern by which."""
@@ -125,10 +197,6 @@ class RateLimitMiddleware:
         if is_preflight(scope) and cors_within(scope.get("app"), RateLimitMiddleware):
             return (), pattern
         return rules, pattern
-
-    def toll(self, scope: Scope, rules: tuple[RateLimit, ...], pattern: str) -> Toll | None:
-        """What all of these rules charge, where they want the same again of this client."""
-        return self._tolls[rules].of(scope, pattern) if scope["type"] == "http" else None
 
     async def wishes(
         self, scope: Scope, rules: Iterable[RateLimit], pattern: str
@@ -146,9 +214,10 @@ class RateLimitMiddleware:
         return wishes
 
     def served_by(
-        self, app: object, method: str, path: str, headers: Iterable[Header]
+        self, app: object, method: str, path: str, root: str, headers: Iterable[Header]
     ) -> Matched[AppRoute] | None:
         """The route of the app that takes a request as it stood here."""
+        path = get_route_path({"path": path, "root_path": root})
         return self._served.match(app, method, path, first_of(headers, b"host") or b"")
 
     def _check_routes(self, app: object) -> None:
@@ -167,165 +236,6 @@ class RateLimitMiddleware:
         for rule in on_routes:
             rule.bind(self.limiter)
         document(app, self.routes, self.default)
-
-
-class _Responder:
-    """One connection: its charges, and what is added to its answer."""
-
-    __slots__ = (
-        *("_send", "app", "has_started", "is_outermost", "ledger", "owner"),
-        *("path", "receive", "scope"),
-    )
-
-    def __init__(
-        self, owner: RateLimitMiddleware, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        self.owner = owner
-        self.scope = scope
-        # As they came: mounts and mounted apps write into the scope.
-        self.app = scope.get("app")
-        self.path = get_route_path(scope)
-        self.receive = receive
-        self._send = send
-        self.has_started = False
-        outer: Ledger | None = scope.get(LEDGER)
-        self.is_outermost = outer is None
-        self.ledger = outer or Ledger(owner.limiter)
-
-    async def respond(self) -> None:
-        owner, scope, path, ledger = self.owner, self.scope, self.path, self.ledger
-        is_http = scope["type"] == "http"
-        if self.is_outermost:
-            scope[LEDGER] = ledger
-            scope.setdefault(PROXIES, owner.trusted)
-            if is_http:
-                scope[SERVED_BY] = partial(
-                    owner.served_by, self.app, scope["method"], path, scope["headers"]
-                )
-        try:
-            rules, pattern = owner.rules_for(scope, path)
-            decision = await self._charge(rules, pattern) if rules else None
-            if decision is not None and not decision.allowed:
-                await self._refuse(RateLimited(decision))
-            else:
-                receive = self.receive if is_http else self._receive_for_app()
-                await owner.app(scope, receive, self.send)
-        except RateLimited as error:  # raised where no exception middleware is
-            if self.has_started:
-                raise
-            await self._refuse(error)
-        except Exception as error:
-            await self._answer_failure(error)
-            raise
-        finally:
-            let_go(scope)
-            if self.is_outermost:
-                await ledger.close()
-
-    async def _charge(self, rules: tuple[RateLimit, ...], pattern: str) -> Decision | None:
-        """Charge what the rules want. None where that was done the short way (`toll.py`)."""
-        owner, scope, ledger = self.owner, self.scope, self.ledger
-        limiter, ask_within = owner.limiter, owner.ask_within
-        toll = owner.toll(scope, rules, pattern) if self.is_outermost else None
-        sent = None if toll is None else limiter.begin(toll)
-        if toll is None or sent is None:
-            wishes = await owner.wishes(scope, rules, pattern)
-            return await ledger.charge(wishes, limiter, ask_within and partial(ask_within, scope))
-        if ask_within is not None:
-            ask_within(scope)
-        try:
-            reply = await sent
-        except StoreUnavailable as error:
-            return await ledger.charge(toll.demands, limiter, step=_failed(error))
-        numbers = numbers_of(reply)
-        if numbers[0]:
-            ledger.begin(toll, numbers)
-            return None
-        return await ledger.charge(toll.demands, limiter, step=_said(reply))
-
-    def send(self, message: Message) -> Awaitable[None]:
-        if not self.has_started and message["type"] in _BEGINNINGS:
-            self.has_started = True
-            if self.is_outermost:
-                self._dress(message)
-        return self._send(message)
-
-    def _dress(self, message: Message) -> None:
-        status = message.get("status") or _BEGINNINGS[message["type"]]
-        headers: Sequence[Header] = message.get("headers") or ()
-        fields = self._settle(status, headers)
-        if fields and message["type"] != "websocket.close":
-            names = [name for name, _ in headers]
-            if b"access-control-allow-origin" in names:
-                fields.append((b"access-control-expose-headers", EXPOSED))
-            kept = headers if _REPLACED.isdisjoint(names) else without(headers, _REPLACED)
-            message["headers"] = [*kept, *fields]
-
-    def _settle(self, status: int, headers: Iterable[Header]) -> list[Header]:
-        """The answer is known: settle what was tentative. The fields that say where all stands."""
-        ledger = self.ledger
-        if ledger.is_tentative:
-            ledger.settle(Answered(status, tuple(headers), self.scope.get(RESULT)))
-        fields = ledger.fields
-        if self.owner.legacy_headers:
-            now = self.owner.limiter.store.now() // 1_000_000
-            fields += legacy_fields(ledger.standings, now)
-        return fields
-
-    async def _refuse(self, error: RateLimited) -> None:
-        app = self.app
-        handlers = getattr(app, "exception_handlers", {})
-
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await refuse(scope, receive, send, error, handlers)
-
-        # A page of another origin may read a refusal only with the fields that the app's own
-        # CORS middleware, which stands further in, would have added.
-        cors = cors_within(app, RateLimitMiddleware)
-        dressed = cors(answer) if cors else answer
-        await dressed(self.scope, self.receive, self.send)
-
-    async def _answer_failure(self, error: Exception) -> None:
-        """See to it that the 500 has our fields, where Starlette would send it past us.
-
-        An app's own handler adds them itself. Otherwise we send what Starlette would send, unless
-        there is middleware outside of us that could want to answer.
-        """
-        app, scope = self.app, self.scope
-        if self.has_started or scope["type"] != "http":
-            return
-        if not has_own_handler(app) and is_outermost(app, RateLimitMiddleware):
-
-            async def fail(scope: Scope, receive: Receive, send: Send) -> None:
-                raise error
-
-            answer = ServerErrorMiddleware(fail, debug=getattr(app, "debug", False))
-            await answer(scope, self.receive, self.send)
-        if self.is_outermost:
-            scope[FIELDS] = self._settle(500, ())
-            dress_own_handler(app)
-
-    def _receive_for_app(self) -> Receive:
-        return self._receive_counted if self.owner.messages.entries else self.receive
-
-    async def _receive_counted(self) -> Message:
-        message = await self.receive()
-        if message["type"] != "websocket.receive":
-            return message
-        found = self.owner.messages.match("GET", self.path)
-        if found is None:
-            return message
-        place = f"MESSAGE {found.pattern.text}"
-        wish = await found.policy.asking.demand(HTTPConnection(self.scope), place, {})
-        if wish is None:
-            return message
-        # Each message stands for itself: a ledger would count the rule once a connection.
-        decision = await Ledger(self.owner.limiter).charge([wish], self.owner.limiter)
-        if decision.allowed:
-            return message
-        code, reason = close_of(decision)
-        await self.send({"type": "websocket.close", "code": code, "reason": reason})
-        return {"type": "websocket.disconnect", "code": code, "reason": reason}
 
 
 async def _said(reply: Reply) -> Reply:

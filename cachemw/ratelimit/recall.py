@@ -25,17 +25,18 @@ class Recall(Generic[V]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[Hashable, _Memory[V]] = OrderedDict()
+        self.kept: OrderedDict[Hashable, _Memory[V]] = OrderedDict()
+        """What is remembered; most of the time, nothing."""
         self._about: dict[
             bytes, set[Hashable]
         ] = {}  # a bucket, and the questions it has to do with
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
 
     def find(self, question: Hashable, now: float) -> tuple[V, float] | None:
         """What was answered to the same question, and when, if that still holds."""
-        memory = self._kept.get(question)
+        memory = self.kept.get(question)
         if memory is None:
             return None
         if memory.until <= now:
@@ -47,11 +48,11 @@ class Recall(Generic[V]):
         self, question: Hashable, value: V, now: float, until: float, concerns: frozenset[bytes]
     ) -> None:
         self._drop(question)
-        self._kept[question] = _Memory(value, now, until, concerns)
+        self.kept[question] = _Memory(value, now, until, concerns)
         for concern in concerns:
             self._about.setdefault(concern, set()).add(question)
-        while len(self._kept) > self._size:
-            self._drop(next(iter(self._kept)))
+        while len(self.kept) > self._size:
+            self._drop(next(iter(self.kept)))
 
     def forget(self, concern: bytes) -> None:
         """Drop whatever has to do with one bucket."""
@@ -59,7 +60,7 @@ class Recall(Generic[V]):
             self._drop(question)
 
     def _drop(self, question: Hashable) -> None:
-        memory = self._kept.pop(question, None)
+        memory = self.kept.pop(question, None)
         for concern in memory.concerns if memory else ():
             questions = self._about[concern]
             questions.discard(question)
