@@ -8,14 +8,17 @@ ids are signed, is refused before any store is asked.
 import hmac
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from cachemw.messages import Header
 from cachemw.sessions.ids import is_well_formed
 
 LONGEST = 4096  # bytes of name and value together, as browsers and ASVS 3.3.5 have it
+_REMEMBERED = 2048  # lines of clients, each of which sends its own with every request
+_LONGEST_REMEMBERED = 1024
 _SIGNATURE = 43  # characters of base64
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _ATTRIBUTE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")
@@ -42,6 +45,7 @@ class Presented:
 
 
 Reading: TypeAlias = Absent | Refused | Presented
+_ABSENT = Absent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,10 @@ class Cookie:
     partitioned: bool
     persistent: bool
     secrets: tuple[bytes, ...] = field(repr=False)
+    _remembered: Callable[[bytes], Reading] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_remembered", lru_cache(_REMEMBERED)(self._told))
 
     @classmethod
     def checked(
@@ -104,17 +112,25 @@ class Cookie:
 
     def read(self, headers: Iterable[Header]) -> Reading:
         """What the request's `Cookie` lines hold for us."""
+        lines: list[bytes] = []
+        for name, value in headers:
+            if name == b"cookie":
+                lines.append(value)
+        if not lines:
+            return _ABSENT
+        line = lines[0] if len(lines) == 1 else b";".join(lines)
+        return self._remembered(line) if len(line) <= _LONGEST_REMEMBERED else self._told(line)
+
+    def _told(self, line: bytes) -> Reading:
         wanted = self.name.encode()
         found: list[bytes] = []
-        for header, line in headers:
-            if header == b"cookie" and wanted in line:
-                for part in line.split(b";"):
-                    if wanted in part:
-                        name, equals, value = part.partition(b"=")
-                        if equals and name.strip() == wanted:
-                            found.append(value.strip())
+        for part in line.split(b";"):
+            if wanted in part:
+                name, equals, value = part.partition(b"=")
+                if equals and name.strip() == wanted:
+                    found.append(value.strip())
         if not found:
-            return Absent()
+            return _ABSENT
         if len(found) > 1:
             return Refused("duplicate-cookie")
         return self._verified(found[0]) or Refused("malformed-id")

@@ -4,7 +4,6 @@ from cachemw.messages import Header, Headers
 
 _PRIVATE = frozenset({b"private", b"no-store"})
 _OURS: Headers = ((b"vary", b"Cookie"), (b"cache-control", b"private, no-store"))
-_SPEAKING = frozenset(name for name, _ in _OURS)
 
 
 def marked(headers: Headers, *, used: bool, cookie: Header | None) -> Headers:
@@ -14,7 +13,8 @@ def marked(headers: Headers, *, used: bool, cookie: Header | None) -> Headers:
     response that carries an id is not to be stored by anyone (ASVS 14.3.2).
     """
     if used or cookie is not None:
-        if _SPEAKING.isdisjoint([name.lower() for name, _ in headers]):
+        names = b" ".join(dict(headers)).lower()
+        if b"vary" not in names and b"cache-control" not in names:
             ours = (*headers, *_OURS)
             return ours if cookie is None else (*ours, cookie)
         headers = _varying(headers)

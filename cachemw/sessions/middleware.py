@@ -65,8 +65,18 @@ class SessionMiddleware:
         scope["session"] = visit.postpone() if is_lazy else await visit.load_now()
         if scope["type"] == "websocket":
             await Socket(visit, self.sessions, scope, receive, send).serve(self.app)
+            return
+        response = _Response(visit, self.sessions, scope, send)
+        try:
+            await self.app(scope, receive, response.pass_on)
+        except (SessionUnavailable, ConflictError) as error:
+            await response.give_way(error)
+        except BaseException:
+            await response.still_log_out()
+            raise
         else:
-            await _Response(visit, self.sessions, scope, send).serve(self.app, receive)
+            if visit.may_need_settling():
+                await response.settle_late()
 
     def ask_ahead(self, scope: Scope) -> None:
         """Send the load of the session, if one can be named."""
@@ -90,28 +100,15 @@ class _Response:
         self._began = False
         self._replaced = False
 
-    async def serve(self, app: ASGIApp, receive: Receive) -> None:
-        try:
-            await app(self._scope, receive, self._pass_on)
-        except (SessionUnavailable, ConflictError) as error:
-            if not self._replaced:
-                await self._answer_instead(error)
-            return
-        except BaseException:
-            await self._still_log_out()
-            raise
-        if self._began and not self._replaced and self._visit.may_need_settling():
-            await self._settle_late()
-
-    def _pass_on(self, message: Message) -> Awaitable[None]:
+    def pass_on(self, message: Message) -> Awaitable[None]:
+        """The `send` of the app."""
         if self._replaced:
             return _nothing()  # what the app says now belongs to a response that nobody gets
         if self._began or message["type"] != "http.response.start":
             return self._send(message)
-        visit = self._visit
-        if visit.failure is not None or visit.may_need_settling():
+        if not self._visit.is_at_rest():
             return self._begin(message)
-        return self._send(self._dressed(message, visit.cookie_due()))
+        return self._send(self._dressed(message, None))
 
     async def _begin(self, message: Message) -> None:
         failure = self._visit.failure
@@ -146,14 +143,22 @@ class _Response:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def _still_log_out(self) -> None:
-        # The app failed after `destroy()`. Whoever asked to be logged out, is.
+    async def give_way(self, error: SessionUnavailable | ConflictError) -> None:
+        """The app ended with this error."""
+        if not self._replaced:
+            await self._answer_instead(error)
+
+    async def still_log_out(self) -> None:
+        """The app failed. What it wanted to keep is lost."""
+        # Maybe it failed after `destroy()`. Whoever asked to be logged out, is.
         if not self._began and self._visit.session.was_destroyed:
             with suppress(SessionUnavailable):
                 await self._visit.settle(500)
 
-    async def _settle_late(self) -> None:
+    async def settle_late(self) -> None:
         """Keep what was changed while the response was under way, as far as that is possible."""
+        if self._replaced or not self._began:
+            return
         try:
             await self._visit.settle_early()
         except (SessionUnavailable, ConflictError) as error:

@@ -74,8 +74,10 @@ def unpack(now: int, pairs: Sequence[Reply], cipher: Cipher | None) -> Record:
                 raise ValueError("it holds bytes")
             if name == META:
                 found = value
+            elif name.startswith(_KEY):
+                raw[name[1:].decode("utf-8", "surrogatepass")] = value
             else:
-                raw[_key_of(name)] = value
+                raise ValueError("a field that is no session key")
         meta = _meta_of(found)
         plain = raw if cipher is None else _opened(raw, meta[-1], cipher)
     except ValueError as error:
@@ -127,12 +129,6 @@ def parse(plain: bytes) -> Any:
     """The value of `dump`. `ValueError` for anything that `dump` would not write."""
     text = plain.decode("utf-8", "surrogatepass")
     try:
-        try:  # as it is, without looking for white space around it
-            value, end = _scan(text, 0)
-            if end == len(text):
-                return value
-        except StopIteration:
-            pass
         return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -166,12 +162,6 @@ def _demand_plain(value: object) -> None:
             raise TypeError(f"{kind.__name__} would come back as something else")
 
 
-def _key_of(field: bytes) -> str:
-    if not field.startswith(_KEY):
-        raise ValueError("a field that is no session key")
-    return field[1:].decode("utf-8", "surrogatepass")
-
-
 def _opened(raw: Mapping[str, bytes], handle: bytes, cipher: Cipher) -> dict[str, bytes]:
     return {key: cipher.open(value, handle + field_of(key)) for key, value in raw.items()}
 
@@ -188,4 +178,5 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
-_scan: Callable[[str, int], tuple[Any, int]] = cast(Any, _DECODER).scan_once
+scan: Callable[[str, int], tuple[Any, int]] = cast(Any, _DECODER).scan_once
+"""The value at a place of a text, and where it ends. `StopIteration` when there is none."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from cachemw.sessions.record import Record, dump, parse
+from cachemw.sessions.record import Record, dump, parse, scan
 from cachemw.sessions.tracked import TrackedDict
 
 M = TypeVar("M", bound=BaseModel)
@@ -60,10 +60,11 @@ class Session(TrackedDict):
         value is not JSON."""
         if contents is None:
             contents = {} if record is None else contents_of(record)
-        super().__init__(contents)
+        dict[str, Any].__init__(self, contents)
+        self.lent, self.assigned = set(), set()
         self._record = record
         self._guarded: set[str] = set()
-        self._views: list[tuple[BaseModel, dict[str, Any]]] = []
+        self.views: list[tuple[BaseModel, dict[str, Any]]] = []
 
     # --- what may be asked of it
 
@@ -85,7 +86,7 @@ class Session(TrackedDict):
     def clear(self) -> None:
         """Empty it. A session that stays empty after this ends with the response."""
         super().clear()
-        self._views.clear()
+        self.views.clear()
 
     def guard(self, *keys: str) -> None:
         """Whoever else changes these keys meanwhile, do not overwrite it: `ConflictError`."""
@@ -105,7 +106,7 @@ class Session(TrackedDict):
             self.misfit = f"{model.__name__}: {error.error_count()} errors"
             self.destroy()
             view = model()
-        self._views.append((view, view.model_dump(mode="json")))
+        self.views.append((view, view.model_dump(mode="json")))
         return view
 
     # --- what is known about it
@@ -147,11 +148,6 @@ class Session(TrackedDict):
         self._write_views_back()
         return super().contents()
 
-    def may_have_changed(self) -> bool:
-        """Whether `changes` is worth asking for."""
-        asked_for = self.was_destroyed or self.was_cleared or self.wants_rotation
-        return bool(self.assigned or self.lent or self._views) or asked_for
-
     def changes(self) -> Changes:
         """What differs from the record now. `UnstorableValue` names the key that cannot be kept."""
         before: Mapping[str, bytes] = self._record.plain if self._record else {}
@@ -189,7 +185,7 @@ class Session(TrackedDict):
         self.was_destroyed = self.was_cleared = False
 
     def _write_views_back(self) -> None:
-        for view, before in self._views:
+        for view, before in self.views:
             now = view.model_dump(mode="json", warnings="error")
             for name, value in now.items():
                 if before[name] != value:
@@ -210,10 +206,28 @@ class AbsentSession(Session):
         self.accessed = True
         raise self.error
 
+    def __getitem__(self, key: str) -> Any:
+        self.mark_accessed()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.mark_accessed()
+
+    def __contains__(self, key: object) -> bool:
+        self.mark_accessed()
+        return False
+
 
 def contents_of(record: Record) -> dict[str, Any]:
     """What a record holds. `ValueError` when a stored value is not JSON."""
-    return {key: parse(plain) for key, plain in record.plain.items()}
+    contents: dict[str, Any] = {}
+    for key, plain in record.plain.items():
+        text = plain.decode("utf-8", "surrogatepass")
+        try:  # as it was written, without looking for white space around it
+            value, end = scan(text, 0)
+        except (StopIteration, RecursionError):
+            value, end = None, -1
+        contents[key] = value if end == len(text) else parse(plain)
+    return contents
 
 
 def _same(before: bytes, now: bytes) -> bool:

@@ -10,6 +10,10 @@ from typing import Any
 
 from cachemw.sessions.errors import UnstorableValue
 
+_getitem = dict[str, Any].__getitem__
+_get = dict[str, Any].get
+_contains = dict[str, Any].__contains__
+
 
 class TrackedDict(dict[str, Any]):
     """`accessed` and `modified` are Starlette's; the rest is for those who build on this."""
@@ -17,7 +21,8 @@ class TrackedDict(dict[str, Any]):
     accessed = False
     modified = False
     was_cleared = False
-    _response_began = False
+    response_began = False
+    """From then on a change comes too late for the response, and says so."""
 
     def __init__(self, contents: Mapping[str, Any]) -> None:
         super().__init__(contents)
@@ -40,10 +45,6 @@ class TrackedDict(dict[str, Any]):
             super().__delitem__(key)
             self.lent.discard(key)
 
-    def response_begins(self) -> None:
-        """From here on a change comes too late for the response, and says so."""
-        self._response_began = True
-
     # --- Starlette's own two
 
     def mark_accessed(self) -> None:
@@ -54,7 +55,7 @@ class TrackedDict(dict[str, Any]):
         """Something is different now. A `RuntimeWarning` when the response has begun."""
         self.mark_accessed()
         self.modified = True
-        if self._response_began:
+        if self.response_began:
             warnings.warn(
                 "the session was changed after the response had begun: no cookie can be sent any "
                 "more, and the client may be back before the change is saved",
@@ -64,17 +65,25 @@ class TrackedDict(dict[str, Any]):
 
     # --- reading
 
+    # What most requests do, and nothing else: written out, without a call of our own.
+
     def __getitem__(self, key: str) -> Any:
-        self.mark_accessed()
-        return self._lend(key, super().__getitem__(key))
+        self.accessed = True
+        value = _getitem(self, key)
+        if isinstance(value, (dict, list)):
+            self.lent.add(key)
+        return value  # pyright: ignore[reportUnknownVariableType]
 
     def get(self, key: str, default: Any = None) -> Any:
-        self.mark_accessed()
-        return self._lend(key, super().get(key, default))
+        self.accessed = True
+        value = _get(self, key, default)
+        if isinstance(value, (dict, list)):
+            self.lent.add(key)
+        return value  # pyright: ignore[reportUnknownVariableType]
 
     def __contains__(self, key: object) -> bool:
-        self.mark_accessed()
-        return super().__contains__(key)
+        self.accessed = True
+        return _contains(self, key)
 
     def __iter__(self) -> Iterator[str]:
         self.mark_accessed()

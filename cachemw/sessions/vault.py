@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from cachemw.errors import UnreadableEntry
@@ -65,17 +66,21 @@ class Vault:
         self._room = (b"%d" % settings.max_bytes, b"%d" % (cipher.overhead if cipher else 0))
         self._idle = _milliseconds(settings.idle)
         self._absolute = _milliseconds(settings.absolute)
+        self._ask_args = (self._idle,)
 
     def ask(self, session_id: bytes) -> Awaitable[Reply]:
         """Begin a `load`, at once."""
-        return self.store.run(LOAD, _keys(session_id), (self._idle,))
+        return self.store.run(LOAD, _keys(session_id), self._ask_args)
 
     def told(self, session_id: bytes, reply: Reply) -> Found | Lost | None:
         """What came of `ask`. None: that leads on to another id, where `load` follows."""
         if isinstance(reply, list) and len(reply) == 3:
             state, now, pairs = reply
-            if state == b"live" and isinstance(now, int):
-                return self._opened(session_id, now, pairs, outrun=False)
+            if state == b"live" and isinstance(now, int) and isinstance(pairs, list):
+                try:
+                    return Found(session_id, unpack(now, pairs, self._cipher))
+                except UnreadableEntry:
+                    return Lost("unreadable")
         step = self._read(LOAD, session_id, reply)
         return None if isinstance(step, _Moved) else self._found(step)
 
@@ -269,6 +274,7 @@ class _Moved:
     outrun: bool
 
 
+@lru_cache(maxsize=4096)  # who came once comes again
 def _keys(session_id: bytes) -> tuple[bytes, bytes]:
     return ids.record_key(session_id), ids.index_key(ids.place_of(session_id))
 

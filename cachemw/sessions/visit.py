@@ -42,7 +42,7 @@ class Visit:
         self._is_http = scope["type"] == "http"
         self._sessions = sessions
         self._holding = Holding(sessions, self._headers)
-        self._turn = asyncio.Lock()  # tasks of one request may load or save at once
+        self._turn: asyncio.Lock | None = None
         self._loaded = False
         self._reading: Reading | None = None
         self._begun: Awaitable[Reply] | None = None
@@ -63,7 +63,7 @@ class Visit:
         The store is asked only for what could be an id of ours.
         """
         if not self._loaded:
-            async with self._turn:
+            async with self._in_turn():
                 if not self._loaded:
                     await self.load_now()
         return self.session
@@ -78,7 +78,8 @@ class Visit:
     async def load_now(self) -> Session:
         """`load`, where nobody else can be at it."""
         was_accessed = hasattr(self, "session") and self.session.accessed
-        found, vault = self.found, self._sessions.vault
+        found, sessions = self._holding.found, self._sessions
+        vault = sessions.vault
         session_id = self._presented() if found is None else found.session_id
         begun, self._begun = self._begun, None
         if session_id is None:
@@ -98,7 +99,8 @@ class Visit:
         self._abandoned = False
         self._failure = None
         session.accessed = was_accessed
-        session.guard(*self._sessions.settings.guarded)
+        if sessions.settings.guarded:
+            session.guard(*sessions.settings.guarded)
         return session
 
     def postpone(self) -> Session:
@@ -142,9 +144,25 @@ class Visit:
 
     def may_need_settling(self) -> bool:
         """Whether there is anything to decide: most requests only look at their session."""
-        if isinstance(self.session, AbsentSession) or self._holding.is_lost or self._abandoned:
+        session, holding = self.session, self._holding
+        is_touched = session.assigned or session.lent or session.views
+        if not is_touched and not session.was_cleared and not session.wants_rotation:
+            renew, found = self._sessions.settings.renew, holding.found
+            if self._answered or renew is None or found is None or not found.record.is_due(renew):
+                return False
+        return not (isinstance(session, AbsentSession) or holding.is_lost or self._abandoned)
+
+    def is_at_rest(self) -> bool:
+        """Whether there is nothing to see to as the response begins: so it is with most."""
+        if self._failure is not None or self.may_need_settling():
             return False
-        return self.session.may_have_changed() or (not self._answered and self._is_old())
+        holding, found = self._holding, self._holding.found
+        if found is None:
+            session = self.session
+            return not (
+                holding.has_ended or (session.accessed and isinstance(session, AbsentSession))
+            )
+        return found.session_id == self._client_has
 
     def cookie_due(self) -> Header | None:
         """The `Set-Cookie` line that what was carried out asks for, once."""
@@ -170,8 +188,8 @@ class Visit:
         back before it happens; in a WebSocket it is how things are.
         """
         self._answered = True
-        if self._is_http or self.found is None:
-            self.session.response_begins()
+        if self._is_http or self._holding.found is None:
+            self.session.response_began = True
 
     def follow(self, session_id: bytes) -> None:
         """The session has this id by now."""
@@ -217,12 +235,14 @@ class Visit:
 
     # --- settling
 
-    def _is_old(self) -> bool:
-        found, renew = self.found, self._sessions.settings.renew
-        return found is not None and renew is not None and found.record.is_due(renew)
+    def _in_turn(self) -> asyncio.Lock:
+        """Tasks of one request may load or save at once."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn
 
     async def _settle_in_turn(self, status: int) -> None:
-        async with self._turn:
+        async with self._in_turn():
             if self.may_need_settling():  # or another task has just seen to it
                 await self._settle(status)
 
