@@ -64,8 +64,11 @@ class Script:
     name: str
     lua: str
     twin: Twin
+    dated: bool = False
+    """Whether a store puts a reading of the fleet's clock in front of its arguments."""
 
     @classmethod
-    def load(cls, package: str, name: str, twin: Twin) -> "Script":
+    def load(cls, package: str, name: str, twin: Twin, *, dated: bool = False) -> "Script":
         """The script whose Lua is `<package>/lua/<name>.lua`."""
-        return cls(name, files(package).joinpath("lua", f"{name}.lua").read_text("utf-8"), twin)
+        lua = files(package).joinpath("lua", f"{name}.lua").read_text("utf-8")
+        return cls(name, lua, twin, dated)

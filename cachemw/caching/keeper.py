@@ -219,15 +219,14 @@ class Keeper:
     async def purge_tags(
         self, tags: Sequence[bytes], *, soft: bool = False, is_noted: bool = True
     ) -> None:
-        """Make every entry with one of these tags invalid, or stale. Two trips, whatever they
-        cover. Not to be noted when other regions hear of it in other words."""
+        """Make every entry with one of these tags invalid, or stale. One trip, whatever they
+        cover; on a cluster two. Not to be noted when other regions hear of it in other words."""
         notes = noted(self.journal, What.TAGS, tags, soft=soft) if is_noted else []
-        now = b"%d" % await self._store.time()
         purges = (
             self._store.run(
                 PURGE,
                 (mark_key(bucket), *map(stamp_key, group)),
-                (now, b"1" if soft else b"0", b"%d" % MARK_LIVES, b"%d" % STAMP_LIVES)
+                (b"1" if soft else b"0", b"%d" % MARK_LIVES, b"%d" % STAMP_LIVES)
                 + tuple(self._store.sealed(stamp_key(tag), b"") for tag in group),
             )
             for bucket, group in by_bucket(tags).items()

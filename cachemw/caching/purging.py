@@ -8,6 +8,7 @@ keys of every server, in batches, and costs as much as there are keys.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -45,7 +46,7 @@ _AS_SENT = "/:@!$&'()*+,;=-._~%"  # what a client leaves as it is in a path; '%'
 _AS_SENT_IN_QUERY = _AS_SENT + '?"<>[]`{}|\\^'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Named:
     """What a purge was told to purge."""
 
@@ -56,7 +57,7 @@ class Named:
     key: str | None
     pattern: str | None
 
-    @property
+    @cached_property
     def stamped(self) -> tuple[bytes, ...]:
         """The tags that all of it that has stamps comes to."""
         of_route = (route_tag(self.route),) if self.route else ()

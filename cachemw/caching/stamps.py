@@ -162,5 +162,5 @@ def _ensure(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) ->
     return 1
 
 
-PURGE = Script.load("cachemw.caching", "purge", _purge)
+PURGE = Script.load("cachemw.caching", "purge", _purge, dated=True)
 ENSURE = Script.load("cachemw.caching", "ensure", _ensure)

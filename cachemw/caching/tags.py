@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote
@@ -30,6 +31,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 Source: TypeAlias = Literal["path", "query", "header", "identity"]
 
 
+@lru_cache(maxsize=4096)
 def tag_bytes(text: str) -> bytes:
     """A tag as it is stored, sent and listed: different texts give different bytes."""
     safe = quote(text, safe=_PLAIN, errors="surrogatepass").encode("ascii")

@@ -76,6 +76,10 @@ class Store(ABC):
 
         A value that `get_many` is to read later must be written `sealed`, and one that was
         written by `set` begins with its mark (`scripts.SEAL` bytes) when a script reads it.
+
+        A `dated` script finds in front of its arguments what `time` says after the call. On a
+        cluster that is a trip of its own before the script's, each within the deadline: await it
+        before the next verb that depends on it.
         """
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """The fleet's clock: one step that reads it, and a way to follow it without asking each time.
 
-`TIME` is the reading, taken on the server, exact and ever-increasing (`lua/time.lua`).
+`TIME` is the reading, taken on the server, exact and ever-increasing (`lua/time.lua`). Where one
+server has all keys, a script that wants a reading takes it in the same step (`dated`).
 
 `ServerClock` follows it. A reading that took from `sent` to `received`, both on a steady local
 clock, says what the fleet's clock showed somewhere in between; the steady clock carries it on from
@@ -11,6 +12,7 @@ clocks passes the values.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf
 
 from cachemw.errors import StoreUnavailable
@@ -46,6 +48,42 @@ def _next_time(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes])
 
 
 TIME = Script.load("cachemw.stores", "time", _next_time)
+
+
+@lru_cache(maxsize=64)
+def dated(script: Script) -> Script:
+    """A reading, and behind it a script that is told of it, as one step on a server that has all
+    keys: the clock is the last of them, and `time_args` are the last arguments. It answers both
+    (`dated_reply`).
+    """
+    lua = (
+        "local seen, lives = table.remove(ARGV), table.remove(ARGV)\n"
+        f"local function time(KEYS, ARGV)\n{TIME.lua}\nend\n"
+        f"local function body()\n{script.lua}\nend\n"
+        "local reading = time({table.remove(KEYS)}, {lives, seen})\n"
+        "table.insert(ARGV, 1, reading)\n"
+        "local reply = body()\n"
+        "if type(reply) == 'table' and reply.err then return reply end\n"
+        "return {reading, reply}"
+    )
+
+    def twin(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+        reading = time_of(TIME.twin(keyspace, keys[-1:], args[-2:]))
+        reply = script.twin(keyspace, keys[:-1], (b"%d" % reading, *args[:-2]))
+        return [b"%d" % reading, reply]
+
+    return Script(f"dated-{script.name}", lua, twin)
+
+
+def dated_reply(reply: Reply) -> tuple[Reply, Reply]:
+    """The reading in a reply of a `dated` script, and what that does."""
+    match reply:
+        case [reading]:  # Lua drops a trailing nil
+            return reading, None
+        case [reading, result]:
+            return reading, result
+        case _:
+            raise StoreUnavailable("desync", f"no reading and a reply: {reply!r}")
 
 
 def time_args(seen: int) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import Reply, Script, WrongType
 from cachemw.stores.base import Store, demand_one_slot, lifetime, seal, unseal
-from cachemw.stores.clock import CLOCK_KEY, TIME, time_args, time_of
+from cachemw.stores.clock import CLOCK_KEY, TIME, dated, dated_reply, time_args, time_of
 from cachemw.stores.keyspace import MemoryKeyspace
 
 T = TypeVar("T")
@@ -54,6 +54,8 @@ class MemoryStore(Store):
 
     def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
         demand_one_slot(script, keys)
+        if script.dated:
+            return self._at_once(lambda: self._dated(script, keys, args))
         return self._at_once(lambda: script.twin(self.keyspace, keys, args))
 
     def time(self) -> Awaitable[int]:
@@ -88,6 +90,12 @@ class MemoryStore(Store):
             TIME.twin(self.keyspace, (CLOCK_KEY,), time_args(self._last_time))
         )
         return self._last_time
+
+    def _dated(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+        args = (*args, *time_args(self._last_time))
+        reading, reply = dated_reply(dated(script).twin(self.keyspace, (*keys, CLOCK_KEY), args))
+        self._last_time = time_of(reading)
+        return reply
 
     def _at_once(self, step: Callable[[], T]) -> "_Done[T]":
         if self._closed:

@@ -22,7 +22,16 @@ from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import Reply, Script
 from cachemw.stores.base import Store, demand_one_slot, escape_pattern, seal, together
 from cachemw.stores.breaker import Breaker
-from cachemw.stores.clock import CLOCK_KEY, REANCHOR_AFTER, TIME, ServerClock, time_args, time_of
+from cachemw.stores.clock import (
+    CLOCK_KEY,
+    REANCHOR_AFTER,
+    TIME,
+    ServerClock,
+    dated,
+    dated_reply,
+    time_args,
+    time_of,
+)
 from cachemw.stores.cluster import Cluster
 from cachemw.stores.jobs import Command, Delete, Raw, Read, Recall, Run, Scan, Wrapped, Write
 from cachemw.stores.nodes import CONNECT, Node, OneServer, Topology
@@ -98,7 +107,9 @@ class RedisStore(Store):
 
     def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
         demand_one_slot(script, keys)
-        return self._run(script, keys, args)
+        return (
+            self._run_dated(script, keys, args) if script.dated else self._run(script, keys, args)
+        )
 
     def time(self) -> Awaitable[int]:
         return _Joined([self._read_clock()], lambda replies: time_of(replies[0]))
@@ -202,6 +213,28 @@ class RedisStore(Store):
         nonce = b"%b-%x" % (self._process, next(self._numbers))
         return self._submit(Run(wrapped, [prefix + key for key in keys], args, nonce))
 
+    def _run_dated(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> Awaitable[Reply]:
+        if not self.target.is_cluster:
+            told = time_args(self._clock.seen)
+            both = self._run(dated(script), (*keys, CLOCK_KEY), (*args, *told))
+            return _Joined([both], self._take_reading)
+        # The clock is in one place of a cluster, and the keys may be in another.
+        running = asyncio.ensure_future(self._run_after(self.time(), script, keys, args))
+        running.add_done_callback(_heard)
+        return running
+
+    def _take_reading(self, replies: Sequence[Reply]) -> Reply:
+        reading, reply = dated_reply(replies[0])
+        self._clock.seen = max(self._clock.seen, time_of(reading))
+        return reply
+
+    async def _run_after(
+        self, reading: Awaitable[int], script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> Reply:
+        return await self._run(script, keys, (b"%d" % await reading, *args))
+
     def _read_clock(self) -> "asyncio.Future[Reply]":
         sent = self._clock.asked = time.monotonic()
         reading = self._run(TIME, (CLOCK_KEY,), time_args(self._clock.seen))
@@ -257,6 +290,12 @@ class _Joined(Generic[T, R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         return self._join((yield from together(self._awaitables).__await__()))
+
+
+def _heard(running: "asyncio.Future[Reply]") -> None:
+    """Asking spares a warning, where nobody waits for it."""
+    if not running.cancelled():
+        running.exception()
 
 
 def _in_order(

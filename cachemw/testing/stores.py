@@ -12,6 +12,7 @@ that begin with `check:` are touched. A check that fails says in words which pro
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import Keyspace, Reply, Script
@@ -130,6 +131,35 @@ async def a_script_answers_every_kind_of_reply(store: Store) -> None:
         _demand(reply == expected, f"a script's reply of {expected!r} arrived as {reply!r}")
 
 
+async def a_dated_script_is_told_the_time(store: Store) -> None:
+    began, words = await store.time(), (b"one", b"two")
+    replies = await together([store.run(_DATED, (_key(),), words) for _ in range(50)])
+    heard = [reply if isinstance(reply, list) else [] for reply in replies]
+    _demand(all(tuple(each[2:]) == words for each in heard), f"it heard {replies[0]!r}")
+    told = [int(each[1]) for each in heard if isinstance(each[1], bytes)]
+    readings = [began, *told, await store.time()]
+    _demand(
+        len(told) == 50 and readings == sorted(set(readings)),
+        "what a script was told is no reading of `time`",
+    )
+    for word, expected in _KNOWN_REPLIES.items():
+        reply = await store.run(_DATED_REPLIES, (_key(),), (word,))
+        _demand(reply == expected, f"a dated reply of {expected!r} arrived as {reply!r}")
+
+
+async def a_dated_script_that_fails_says_so(store: Store) -> None:
+    key = _key()
+    await store.run(_WRITE_HASH, (key,), ())
+    for _ in range(2):
+        try:
+            await store.run(_DATED_COUNT, (key,), ())
+        except StoreUnavailable as error:
+            _demand(error.reason == "refused", f"WRONGTYPE in a script: {error.reason}")
+        else:
+            raise AssertionError("a dated script that failed gave a reply")
+    store.run(_DATED_COUNT, (key,), ())  # nobody need wait for that
+
+
 async def scripts_are_indivisible(store: Store) -> None:
     key = _key()
     replies = await together([store.run(_COUNT, (key,), ()) for _ in range(300)])
@@ -246,6 +276,8 @@ STORE_CHECKS: Sequence[Check] = (
     a_script_answers_every_kind_of_reply,
     scripts_are_indivisible,
     a_script_that_fails_says_so,
+    a_dated_script_is_told_the_time,
+    a_dated_script_that_fails_says_so,
     keys_of_different_slots_are_refused,
     verbs_start_when_they_are_called,
     nobody_need_wait,
@@ -322,4 +354,12 @@ _REPLIES = Script(
     "check-replies",
     "return ({number = -7, bytes = 'a\\0b', list = {1, {'two', {}}}})[ARGV[1]]",
     _replies,
+)
+_DATED = replace(_ECHO, dated=True)
+_DATED_COUNT = replace(_COUNT, dated=True)
+_DATED_REPLIES = Script(
+    "check-dated-replies",
+    f"table.remove(ARGV, 1) {_REPLIES.lua}",
+    lambda db, keys, args: _replies(db, keys, args[1:]),
+    dated=True,
 )

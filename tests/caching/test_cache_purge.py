@@ -311,6 +311,7 @@ async def test_a_purge_costs_the_same_whatever_it_covers(server: Server, opened:
         costs.append({name: after[name] - before.get(name, 0) for name in after})
         costs[-1].pop("cmdstat_info")
     assert costs[1] == costs[2]
+    assert costs[1]["cmdstat_evalsha"] == 1  # its instant and its stamp are one step
 
 
 async def test_a_hit_is_one_trip_once_its_tags_are_known(server: Server, opened: Opener) -> None:

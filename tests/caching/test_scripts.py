@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.anyio
 HEADER = EntryHeader(200, (), 1, 1, 0.0, 1.0, 0.0, 0.0, True, False, (), False)
 RECORD, LEASES, CENSUS = b"e:{p}", b"l:{p}", b"v:{p}"
 VARIANTS = [b"e:{p}:a", b"e:{p}:b", b"e:{p}:c"]
+PURGE_AT = replace(PURGE, dated=False)  # an instant of our choice
 MARK, STAMPS = b"p:{s}", [b"t:{s}:x", b"t:{s}:y"]
 ALL = [RECORD, LEASES, CENSUS, *VARIANTS, MARK, *STAMPS]
 ENDS = re.compile(rb"\b1[0-9]{12}\b")  # an instant of today, in milliseconds
@@ -99,7 +101,11 @@ def steps(chance: random.Random, store: Store) -> list[tuple[Script, list[bytes]
             (RELEASE, [RECORD, LEASES], [name, token, chance.choice([b"", refusal]), lives]),
             (SOFTEN, [RECORD, LEASES], [instant]),
             (ENSURE, [MARK, *STAMPS], [instant, older, lives, lives, token, *seals]),
-            (PURGE, [MARK, *STAMPS], [instant, chance.choice([b"0", b"1"]), lives, lives, *seals]),
+            (
+                PURGE_AT,
+                [MARK, *STAMPS],
+                [instant, chance.choice([b"0", b"1"]), lives, lives, *seals],
+            ),
             (PUT, [chance.choice(ALL)], [garbage, lives]),
             (PUT_HASH, [chance.choice(ALL)], [b"f", chance.choice([b"1", b"junk"]), lives]),
             (FORGET, [chance.choice(ALL)], []),

@@ -1,6 +1,7 @@
 """Small scripts for the tests of stores."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cachemw.scripts import Keyspace, Reply, Script
 
@@ -24,6 +25,7 @@ def _echo(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
 
 
 ECHO = Script("echo", "return ARGV", _echo)
+DATED_ECHO = replace(ECHO, dated=True)
 
 
 def _spin(db: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:

@@ -27,7 +27,7 @@ from cachemw.stores.targets import from_url
 from cachemw.testing import FakeClock
 from tests.servers import Server
 from tests.stores.conftest import Opener
-from tests.stores.scripts import WRITE
+from tests.stores.scripts import DATED_ECHO, WRITE
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +141,16 @@ async def test_readings_that_a_new_primary_never_heard_of_are_not_given_again(
     seen = await store.time()
     await store.delete((CLOCK_KEY,))
     assert await store.time() > seen > ahead
+
+
+async def test_what_a_dated_script_was_told_is_not_given_again(store: RedisStore) -> None:
+    for each in (store, MemoryStore()):
+        ahead = await each.time() + HOUR
+        await each.run(WRITE, (CLOCK_KEY,), (b"%d 0" % ahead,))
+        told = cast(list[bytes], await each.run(DATED_ECHO, (b"k",), (b"x",)))
+        assert told == [b"%d" % (ahead + 1), b"x"]
+        await each.delete((CLOCK_KEY,))
+        assert await each.time() > ahead + 1
 
 
 @pytest.mark.parametrize(
