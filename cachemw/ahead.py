@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from starlette.types import ASGIApp, Scope
 
-_AHEAD = "cachemw.asked_ahead"
+AHEAD = "cachemw.asked_ahead"
 
 
 class Question(NamedTuple):
@@ -37,20 +37,20 @@ def asker_of(app: ASGIApp) -> AskAhead | None:
 
 def leave(scope: Scope, question: Question) -> None:
     """Leave a question for the layer's own turn. There is one at most: it ends the chain."""
-    scope[_AHEAD] = question
+    scope[AHEAD] = question
 
 
 def taken(scope: Scope, layer: object) -> Question | None:
     """What this layer has asked ahead."""
-    question: Question | None = scope.get(_AHEAD)
+    question: Question | None = scope.get(AHEAD)
     if question is None or question.layer is not layer:
         return None
-    del scope[_AHEAD]
+    del scope[AHEAD]
     return question
 
 
 def let_go(scope: Scope) -> None:
     """Nobody will wait for the answer."""
-    question: Question | None = scope.pop(_AHEAD, None)
+    question: Question | None = scope.pop(AHEAD, None)
     if question is not None and iscoroutine(question.answer):  # of a store that is not eager
         question.answer.close()

@@ -49,24 +49,18 @@ def route_path(scope: Scope) -> str:
     return path
 
 
-def fields_of(scope: Scope) -> dict[bytes, bytes]:
-    """The request's fields by name; empty when one is repeated."""
+def addressed(scope: Scope) -> tuple[tuple[Hashable, ...] | None, dict[bytes, bytes]]:
+    """What a request asks for, as it came, and its fields by name: requests with one address are
+    for one resource. No address where Host does not say whose, or a field is repeated."""
     lines = scope["headers"]
     fields = dict(lines)
-    return fields if len(fields) == len(lines) else {}
-
-
-def address_of(scope: Scope, fields: Mapping[bytes, bytes]) -> tuple[Hashable, ...] | None:
-    """What a request asks for, as it came: requests with one address are for one resource. None
-    where the Host field does not say whose."""
     host = fields.get(b"host")
-    if host is None:
-        return None
+    if host is None or len(fields) != len(lines):
+        return None, fields
     try:
-        named = _named_by(scope)
+        return (host, _named_by(scope)), fields
     except KeyError:  # servers may leave some of it out
-        named = tuple(map(scope.get, _NAMED_BY))
-    return id(scope.get("app")), host, named
+        return (host, tuple(map(scope.get, _NAMED_BY))), fields
 
 
 def host_of(scope: Scope) -> bytes:

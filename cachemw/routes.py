@@ -333,6 +333,8 @@ class RouteTable(Generic[P]):
         self._mark = mark
         self._lists: list[Sequence[BaseRoute]] = []
         self._count = 0
+        self._app: object = None
+        self._holder: Any = None
         self.edition = 0
         """How often the app's routes have been read."""
         self._hosts: list[BaseRoute] = []
@@ -353,10 +355,10 @@ class RouteTable(Generic[P]):
 
     def is_current(self, app: object) -> bool:
         """Whether the app's routes are those that were read."""
-        routes, lists = getattr(app, "routes", None), self._lists
-        if routes is None or not lists:
-            return routes is None
-        return lists[0] is routes and sum(map(len, lists)) == self._count
+        lists = self._lists
+        if lists and self._app is app:
+            return self._holder.routes is lists[0] and sum(map(len, lists)) == self._count
+        return getattr(app, "routes", None) is None
 
     def resolve(self, app: object) -> None:
         """Read the app's routes and marks; a mark that is wrong raises here."""
@@ -368,7 +370,11 @@ class RouteTable(Generic[P]):
         # By identity: routes compare by value and have no hash.
         self._hosts = list({id(r.host): r.host for r, _ in marked if r.host is not None}.values())
         self._tables = {}
-        self._lists = list(_lists(getattr(app, "routes", ())))
+        # The property of an app asks its router, for good: what is served was made from that one.
+        self._app, router = app, getattr(app, "router", None)
+        routes = getattr(app, "routes", ())
+        self._holder = router if getattr(router, "routes", None) is routes else app
+        self._lists = list(_lists(routes))
         self._count = sum(map(len, self._lists))
 
     @property

@@ -9,7 +9,7 @@ from typing import assert_never
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from cachemw.asgi import address_of, fields_of, read_body, replaying, respond
+from cachemw.asgi import addressed, read_body, replaying, respond
 from cachemw.caching import status
 from cachemw.caching.asking import Asking, start_refresh
 from cachemw.caching.cache_control import NOTHING
@@ -106,9 +106,10 @@ def _remember(call: Call, found: Found) -> None:
     """Let equal requests take the short way from now on."""
     is_plain = call.asked is NOTHING and call.request.method in ("GET", "HEAD")
     if is_plain and not call.policy.verify:
-        scope, fields = call.scope, fields_of(call.scope)
-        address, pages = address_of(scope, fields), call.engine.pages
-        pages.learn(scope["path"], address, fields, call.policy, call.route, found)
+        scope, pages = call.scope, call.engine.pages
+        address, fields = addressed(scope)
+        method, path = call.request.method, scope["path"]
+        pages.learn(method, path, address, fields, call.policy, call.route, found)
 
 
 # --- what is asked for

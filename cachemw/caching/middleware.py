@@ -16,13 +16,11 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.ahead import Question, asker_of, leave, let_go, taken
+from cachemw.ahead import AHEAD, Question, asker_of, leave, let_go, taken
 from cachemw.asgi import (
-    address_of,
-    fields_of,
+    addressed,
     head_of,
     host_of,
-    respond,
     response_head,
     route_path,
 )
@@ -40,7 +38,6 @@ from cachemw.caching.pages import Page
 from cachemw.caching.placement import faults, strays, warnings
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
-from cachemw.caching.replay import CONDITIONS
 from cachemw.caching.rules import admit
 from cachemw.caching.status import Forward
 from cachemw.errors import ConfigurationError, StoreUnavailable
@@ -48,7 +45,7 @@ from cachemw.messages import Headers, ResponseHead
 from cachemw.routes import Matched, Routes, RouteTable, app_routes
 from cachemw.scopekeys import RESULT
 from cachemw.stores.base import Store
-from cachemw.stores.near import with_near
+from cachemw.stores.near import NearStore, with_near
 from cachemw.telemetry.bulletin import Publisher
 from cachemw.telemetry.events import Exchange
 
@@ -93,6 +90,8 @@ class CacheMiddleware:
         self._data = data
         self._publisher = Publisher(store)
         self.engine = Engine(app, store, region)
+        self._far = store.store if isinstance(store, NearStore) else store
+        self._now = self._far.now
         self.tally = store.tally
         self.changes = Changes(store, self.engine.keeper, self.policies, self.purges)
 
@@ -103,14 +102,14 @@ class CacheMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        asked = taken(scope, self)
-        page, fields = self._page(scope) if asked is None else asked.state
+        began = perf_counter()
+        asked = taken(scope, self) if AHEAD in scope else None
+        page, is_plain = self._page(scope) if asked is None else asked.state
         if page is None:
             await self._route(scope, receive, send, None)
             return
         # The short way: the one trip, and the answer (`pages.py`).
-        began, method, engine = perf_counter(), scope["method"], self.engine
-        store = engine.shelf.near if page.is_near else engine.shelf.far
+        store = self.store if page.is_near else self._far
         try:
             if asked is None:
                 values = store.at_hand(page.keys) or await store.get_many(page.keys)
@@ -120,8 +119,7 @@ class CacheMiddleware:
             look = Look(page.keys, error, is_near=page.is_near)
             await self._route(scope, receive, send, look)
             return
-        now = store.now()
-        is_plain = method == "GET" and CONDITIONS.isdisjoint(fields)
+        now = self._now()
         served = page.answer(values, now, None if is_plain else head_of(scope))
         if served is None:
             look = Look(page.keys, values, is_near=page.is_near)
@@ -131,39 +129,39 @@ class CacheMiddleware:
         scope[RESULT], path, route, took = "hit", page.path, page.route, page.took
         seconds, size = perf_counter() - began, len(body)
         self.tally.exchanged(
-            Exchange(now, method, path, route, "hit", "", status, age, seconds, size, took)
+            Exchange(now, page.method, path, route, "hit", "", status, age, seconds, size, took)
         )
-        await respond(send, status, headers, body)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def ask_ahead(self, scope: Scope) -> None:
         """Send the read of a page met before. Where no policy applies, pass the call on."""
         if scope["type"] != "http":
             return
-        page, fields = self._page(scope)
+        page, is_plain = self._page(scope)
         if page is not None:
-            far = self.engine.shelf.far
-            if not page.is_near or self.engine.shelf.near is far:
-                leave(scope, Question(self, (page, fields), far.get_many(page.keys)))
+            far = self._far
+            if not page.is_near or self.store is far:
+                leave(scope, Question(self, (page, is_plain), far.get_many(page.keys)))
             return
         app, path, host = scope.get("app"), route_path(scope), host_of(scope)
         if self._ask_within and self.policies.match(app, scope["method"], path, host) is None:
             self._ask_within(scope)
 
-    def _page(self, scope: Scope) -> tuple[Page | None, Mapping[bytes, bytes]]:
-        """The page that a request is for if it was answered before, and the request's fields."""
+    def _page(self, scope: Scope) -> tuple[Page | None, bool]:
+        """The page that a request is for if it was answered before, and whether all of it is."""
         pages = self.engine.pages
         if scope["path"] not in pages.paths:
-            return None, {}
+            return None, False
         if not self.policies.is_current(app := scope.get("app")):
             self.policies.resolve(app)
         if pages.edition != self.policies.edition:
             pages.keep_to(self.policies.edition)
-        fields = fields_of(scope)
-        page = pages.of(address_of(scope, fields), fields)
+        page, is_plain = pages.of(*addressed(scope))
         if page is not None and page.knows_nobody:
             is_known = "session" in scope or is_known_from_outside(scope)
-            return None if is_known else page, fields
-        return page, fields
+            return None if is_known else page, is_plain
+        return page, is_plain
 
     def _route(
         self, scope: Scope, receive: Receive, send: Send, look: Look | None

@@ -21,11 +21,11 @@ from cachemw.caching.compression import decompressed
 from cachemw.caching.credentials import is_credential
 from cachemw.caching.entry import WITHOUT_LENGTH, Entry, is_entry, lead_of
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.replay import Answer, answer
+from cachemw.caching.replay import CONDITIONS, Answer, answer
 from cachemw.caching.rules import Found
 from cachemw.caching.status import CACHE_STATUS, HIT, LARGEST, hit
 from cachemw.errors import UnreadableEntry
-from cachemw.messages import RequestHead, first_of
+from cachemw.messages import Header, RequestHead, first_of
 from cachemw.telemetry.events import shortened
 
 Address: TypeAlias = tuple[Hashable, ...]
@@ -36,6 +36,7 @@ Served: TypeAlias = tuple[float, Answer]
 
 REMEMBERED = 4096  # pages, of about two kilobytes each
 NAMES = 256  # of fields, for each policy
+_SPOKEN_OF = 4096  # values of Age and Cache-Status
 _OUTSPOKEN = frozenset(
     {b"cache-control", b"pragma", b"if-match", b"if-unmodified-since", b"upgrade"}
 )
@@ -48,16 +49,15 @@ class Bystanders:
     def __init__(self, policy: CachePolicy) -> None:
         self.policy = policy
         self.known: set[bytes] = set()
+        """They have none in how much of a page is wanted, either: conditions are not among them."""
 
     def are_all(self, names: Collection[bytes]) -> bool:
-        known = self.known
-        if known.issuperset(names):
-            return True
         if any(map(self._has_a_say, names)):
             return False
-        if len(known) >= NAMES:
-            known.clear()
-        known.update(names)
+        if len(self.known) >= NAMES:
+            self.known.clear()
+        self.known.update(names)
+        self.known -= CONDITIONS
         return True
 
     def _has_a_say(self, name: bytes) -> bool:
@@ -76,17 +76,23 @@ class Page:
             "_at",
             "_cut",
             "_flags",
+            "_fresh",
             "_has_length",
             "_header",
+            "_headers",
+            "_initial_age",
             "_lead",
             "_others",
             "_received",
             "_rest",
+            "_status",
         ),
-        *("bystanders", "is_near", "keys", "knows_nobody", "path", "route", "took"),
+        *("bystanders", "is_near", "keys", "knows_nobody", "method", "path", "route", "took"),
     )
 
-    def __init__(self, found: Found, bystanders: Bystanders, path: str, route: str) -> None:
+    def __init__(
+        self, found: Found, bystanders: Bystanders, method: str, path: str, route: str
+    ) -> None:
         look, entry = found.look, found.entry
         assert look is not None and entry is not None
         values = look.taken()
@@ -98,11 +104,14 @@ class Page:
         self._lead = lead = lead_of(values[self._at] or b"")
         self._cut, self._flags = len(lead), lead[2]
         self._header = header = entry.header
-        self._received = header.received / 1e6
+        self._received, self._initial_age = header.received / 1e6, header.initial_age
+        self._fresh, self._status = header.fresh, header.status
+        self._headers = header.headers
         self._has_length = (
             header.status in WITHOUT_LENGTH
             or first_of(header.headers, b"content-length") is not None
         )
+        self.method = method
         self.path = shortened(path)
         self.route = route
         self.took = header.took
@@ -123,9 +132,9 @@ class Page:
             or values[self._rest] != self._others
         ):
             return None
-        header, passed = self._header, now / 1e6 - self._received
-        age = header.initial_age + (passed if passed > 0 else 0.0)
-        left = header.fresh - age
+        passed = now / 1e6 - self._received
+        age = self._initial_age + (passed if passed > 0 else 0.0)
+        left = self._fresh - age
         if left <= 0:
             return None
         body = stored[self._cut :]
@@ -135,38 +144,58 @@ class Page:
             except UnreadableEntry:
                 return None
         if request is not None:
-            return age, answer(request, Entry(header, body), hit(left), now)
-        headers = [*header.headers, (b"age", b"%d" % age), (CACHE_STATUS, HIT % left)]
+            return age, answer(request, Entry(self._header, body), hit(left), now)
+        headers = [*self._headers, _age[int(age)], _hit[int(left)]]
         if not self._has_length:
             headers.append((b"content-length", b"%d" % len(body)))
-        return age, (header.status, headers, body)
+        return age, (self._status, headers, body)
+
+
+class _Told(dict[int, Header]):
+    """Fields that say a number, ready made: the same ones are sent again and again."""
+
+    def __init__(self, name: bytes, form: bytes) -> None:
+        self._name, self._form = name, form
+
+    def __missing__(self, number: int) -> Header:
+        if len(self) >= _SPOKEN_OF:
+            self.clear()
+        told = self[number] = self._name, self._form % number
+        return told
+
+
+_age, _hit = _Told(b"age", b"%d"), _Told(CACHE_STATUS, HIT)
 
 
 class Pages:
     """The pages that this process has answered lately."""
 
     def __init__(self) -> None:
-        self._pages: OrderedDict[Address, Page | tuple[bytes, ...]] = OrderedDict()
+        self._pages: OrderedDict[Address | None, Page | tuple[bytes, ...]] = OrderedDict()
         self._bystanders: dict[int, Bystanders] = {}
         self.paths: set[str] = set()
         """Of all pages, and of some former ones: by theirs, most other requests are told."""
         self.edition = 0
         """Of the app's routes, for which these pages were made."""
 
-    def of(self, address: Address | None, fields: Fields) -> Page | None:
-        """The page that is asked for, if nothing else in the request has a say."""
-        if address is None:
-            return None
+    def of(self, address: Address | None, fields: Fields) -> tuple[Page | None, bool]:
+        """The page that is asked for, if nothing else in the request has a say; and whether it is
+        wanted as a whole."""
         page = self._pages.get(address)
         if isinstance(page, tuple):  # the fields that select a variant
             page = self._pages.get((address, *map(fields.get, page)))
         if page is None or isinstance(page, tuple):
-            return None
+            return None, False
         others = page.bystanders
-        return page if others.known.issuperset(fields) or others.are_all(fields) else None
+        if others.known.issuperset(fields):
+            return page, page.method == "GET"
+        if not others.are_all(fields):
+            return None, False
+        return page, page.method == "GET" and CONDITIONS.isdisjoint(fields)
 
     def learn(
         self,
+        method: str,
         path: str,
         address: Address | None,
         fields: Fields,
@@ -178,7 +207,7 @@ class Pages:
         bystanders = self._bystanders_of(policy)
         if address is None or not _is_simple(policy, found) or not bystanders.are_all(fields):
             return
-        page = Page(found, bystanders, path, route)
+        page = Page(found, bystanders, method, path, route)
         if len(self.paths) > REMEMBERED:
             self.clear()
         self.paths.add(path)

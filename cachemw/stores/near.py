@@ -6,6 +6,9 @@ milliseconds; what we change ourselves at once. Two bounds hold whatever happens
 value is kept for `MAX_AGE` at the longest, and while any server is not being heard from, nothing is
 answered from memory at all.
 
+Who asks for a value that is `READ_AGAIN` old is answered from memory, and has it read again
+meanwhile: for what is busy, nobody waits.
+
 A report may overtake the reply that it is about. So a value that is reported as changed while it is
 being read is handed to the reader, who began before the change, and not kept.
 """
@@ -24,6 +27,7 @@ from cachemw.stores.watch import Watch
 from cachemw.telemetry.counters import Spans
 
 MAX_AGE = 1.5  # seconds
+READ_AGAIN = 1.0
 WATCHED = (b"e:", b"t:", b"d:")  # entries, stamps, data
 LOOK = 0.1  # seconds between two looks at which servers there are
 OVERHEAD = 250  # bytes that a key costs besides itself and its value
@@ -38,12 +42,13 @@ class NearStore(Store):
         self._max_bytes = size(max_bytes)
         self._prefixes = [store.prefix + prefix for prefix in WATCHED]
         self._cut = len(store.prefix)
-        self.keys: OrderedDict[bytes, tuple[bytes | None, float]] = OrderedDict()
+        self.keys: OrderedDict[bytes, Kept] = OrderedDict()
         self._being_read: Counter[bytes] = Counter()
         self._spoiled: set[bytes] = set()
         self.watches: dict[str, Watch] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._look_at = 0.0
+        self._awake_until = 0.0  # unless something is heard, or lost, before
         self.bytes = 0
         self.hits = 0
         self.misses = 0
@@ -70,15 +75,17 @@ class NearStore(Store):
         if loop is None or loop is not asyncio.get_running_loop():
             return None
         now = loop.time()
-        if now >= self._look_at or not self._is_heard(now):
+        if now >= self._awake_until:
             return None
-        kept = self.keys
         found: list[bytes | None] = []
         for key in keys:
-            item = kept.get(key)
-            if item is None or item[1] < now:
+            kept = self.keys.get(key)
+            if kept is None or kept.until < now:
                 return None
-            found.append(item[0])
+            if kept.read_again < now:
+                kept.read_again = kept.until  # one is enough
+                self._read((key,))
+            found.append(kept.value)
         self.hits += 1
         return found
 
@@ -111,7 +118,7 @@ class NearStore(Store):
         cost = _cost(key, value)
         if cost > self._max_bytes:
             return
-        self.keys[key] = (value, until)
+        self.keys[key] = Kept(value, until)
         self.bytes += cost
         while self.bytes > self._max_bytes:
             self._drop(next(iter(self.keys)))
@@ -124,6 +131,7 @@ class NearStore(Store):
         if keys is None:
             self.keys.clear()
             self.bytes = 0
+            self._awake_until = 0.0
             self._spoiled.update(self._being_read)
         else:
             self._forget([key[self._cut :] for key in keys])
@@ -135,9 +143,9 @@ class NearStore(Store):
                 self._spoiled.add(key)
 
     def _drop(self, key: bytes) -> None:
-        item = self.keys.pop(key, None)
-        if item is not None:
-            self.bytes -= _cost(key, item[0])
+        kept = self.keys.pop(key, None)
+        if kept is not None:
+            self.bytes -= _cost(key, kept.value)
 
     # --- writing: ours is forgotten before and after, so that we see it at once
 
@@ -174,7 +182,9 @@ class NearStore(Store):
         now = loop.time()
         if now >= self._look_at:
             self._look(now)
-        return self._is_heard(now)
+        heard = [watch.awake_until for watch in self.watches.values()]
+        self._awake_until = min(self._look_at, *heard) if heard else 0.0
+        return now < self._awake_until
 
     def _is_elsewhere(self) -> bool:
         """Whether another live event loop has the memory; this one then does without."""
@@ -182,12 +192,6 @@ class NearStore(Store):
         return (
             owner is not None and owner is not asyncio.get_running_loop() and not owner.is_closed()
         )
-
-    def _is_heard(self, now: float) -> bool:
-        for watch in self.watches.values():
-            if not watch.is_awake(now):
-                return False
-        return bool(self.watches)
 
     def _look(self, now: float) -> None:
         """See whether the servers are still the same."""
@@ -259,6 +263,17 @@ def _cost(key: bytes, value: bytes | None) -> int:
 def _has_come(result: asyncio.Future[Any]) -> bool:
     """Whether there is one. Asking spares a warning, where nobody waits for it."""
     return not result.cancelled() and result.exception() is None
+
+
+class Kept:
+    """A value that is kept."""
+
+    __slots__ = ("read_again", "until", "value")
+
+    def __init__(self, value: bytes | None, until: float) -> None:
+        self.value = value
+        self.until = until
+        self.read_again = until - MAX_AGE + READ_AGAIN
 
 
 class _Done:

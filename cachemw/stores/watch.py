@@ -66,7 +66,12 @@ class Watch(asyncio.Protocol):
 
     def is_awake(self, now: float) -> bool:
         """Whether every change until just now has been reported. `now` is the loop's time."""
-        return now - self._heard_at < SILENCE
+        return now < self.awake_until
+
+    @property
+    def awake_until(self) -> float:
+        """When that ends, unless the server is heard from before, or lost."""
+        return self._heard_at + SILENCE
 
     def end(self) -> None:
         self._ended = True  # a cancellation alone may be lost in `wait_for`, on Python 3.11

@@ -225,12 +225,25 @@ async def test_a_killed_watch_forgets_and_comes_back(near: NearStore, server: Se
     await until(near.is_awake)
 
 
+async def test_what_is_asked_for_is_read_again_before_anybody_must_wait(
+    near: NearStore, server: Server
+) -> None:
+    await near.set(KEY, b"1", ttl=60_000)
+    await near.get(KEY)
+    before, first = reads(server), near.keys[KEY]
+    first.read_again = 0.0
+    assert [near.at_hand([KEY]) for _ in range(3)] == [[b"1"]] * 3
+    await until(lambda: near.keys.get(KEY) not in (None, first))
+    assert reads(server) == before + 1
+    assert near.keys[KEY].until > first.until
+
+
 async def test_nothing_is_kept_longer_than_the_bound(near: NearStore) -> None:
     assert MAX_AGE < 2
     assert SILENCE < 2
     await near.set(KEY, b"1", ttl=60_000)
     await near.get(KEY)
-    _, until_then = near.keys[KEY]
+    until_then = near.keys[KEY].until
     assert until_then <= asyncio.get_running_loop().time() + MAX_AGE
 
 
