@@ -30,7 +30,8 @@ MARK = "__cachemw_limits__"
 """The attribute by which a decorated endpoint tells its rules, innermost first."""
 
 SERVED_BY = "cachemw.served_by"
-"""The scope key of what the middleware looks up, once it is asked: the app's route for this."""
+"""The scope key of what the middleware looks up, and with which arguments, once it is asked: the
+app's route for this."""
 
 _COUNTED_APART = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
 COUNTED_AS = {**{method: method for method in _COUNTED_APART}, "HEAD": "GET"}
@@ -92,7 +93,8 @@ def route_of(scope: Scope) -> str:
         return path
     # Below a mount. What the root path says may be the client's own words, so the pattern is
     # looked up among the routes of the app, and the endpoint stands for it where it is not found.
-    found: Matched[AppRoute] | None = scope[SERVED_BY]() if SERVED_BY in scope else None
+    look_up, *asked = scope.get(SERVED_BY) or (None,)
+    found: Matched[AppRoute] | None = look_up(*asked) if look_up is not None else None
     endpoint = scope.get("endpoint")
     if found is not None and any(each is endpoint for each in found.policy.carriers):
         return found.pattern.text

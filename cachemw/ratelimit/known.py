@@ -14,6 +14,7 @@ from cachemw.ratelimit.guard import COUNTED_AS, OTHER
 from cachemw.ratelimit.identity import ClientIP
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.toll import Toll
+from cachemw.scopekeys import ASKED_BY
 
 
 class Known:
@@ -33,8 +34,9 @@ class Known:
 
     def of(self, scope: Scope) -> Toll | None:
         """What a request is charged; None: that takes the long way."""
-        if self._client_of is None:
-            return None
+        method = scope["method"]
+        if self._client_of is None or method == "OPTIONS" or ASKED_BY in scope:
+            return None  # maybe a preflight, or an errand of the cache
         if self._is_by_peer:
             client = scope.get("client")
             value = client[0] if client else None
@@ -42,7 +44,7 @@ class Known:
             value = self._client_of(scope)
         if not value or len(value) > LONGEST:
             return None
-        return _toll_of(self, value, COUNTED_AS.get(scope["method"], OTHER))
+        return _toll_of(self, value, COUNTED_AS.get(method, OTHER))
 
     def met(self, value: str, method: str) -> Toll | None:
         """What a client is charged who is met for the first time, or again."""

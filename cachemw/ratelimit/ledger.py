@@ -6,6 +6,7 @@ tentative charges are settled when the answer is known.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 from cachemw.messages import Header
 from cachemw.ratelimit.headers import limit_fields
@@ -19,14 +20,17 @@ LEDGER = "cachemw.limits"
 """The scope key under which a request carries its ledger."""
 
 
+Paid: TypeAlias = tuple[Toll, Sequence[int], float]
+
+
 class Ledger:
     """The charges of one connection."""
 
     __slots__ = ("_counted", "_seen", "corrections", "is_tentative", "limiter", "paid")
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: Limiter, paid: Paid | None = None) -> None:
         self.limiter = limiter
-        self.paid: tuple[Toll, Sequence[int], float] | None = None
+        self.paid = paid
         """A toll that was charged, what was said to it, and when; until somebody asks for its
         verdicts. Nothing else has been charged as long as it stands here."""
         self.corrections: Sequence[Awaitable[Reply]] = ()

@@ -81,7 +81,9 @@ class Limiter:
         recall = self._recall
         if recall.kept and recall.find(toll.question, self._clock()) is not None:
             return None
-        return self.store.run(CHARGE, toll.keys, toll.args)
+        if toll.step is None:
+            toll.step = self.store.prepare(CHARGE, toll.keys, toll.args)
+        return toll.step()
 
     def passed(self, toll: Toll) -> float:
         """A toll was charged: count it, and say when that was."""

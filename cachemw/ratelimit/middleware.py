@@ -6,7 +6,6 @@ not plainly let in is answered by a `Responder`.
 """
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TypeAlias, cast
 
 from starlette._utils import get_route_path
@@ -39,7 +38,6 @@ from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflig
 from cachemw.ratelimit.toll import Toll
 from cachemw.ratelimit.verdicts import Demand, Verdict
 from cachemw.routes import AppRoute, Matched, Routes, RouteTable, app_routes
-from cachemw.scopekeys import ASKED_BY
 from cachemw.scripts import Reply
 from cachemw.stores.base import Store
 
@@ -89,6 +87,8 @@ class RateLimitMiddleware:
             for pattern, rules in self.routes.entries
         )
         self._otherwise = Known(self.default, "*", by_peer=not trusted)
+        self.toll = self._toll_by_route if self._known.entries else self._otherwise.of
+        """What the rules charge, where they want the same again of this client."""
         self.rules = [rule for rules in sets for rule in rules]
         self.rules += [rule for _, rule in self.messages.entries]
         demand_distinct_names(self.rules)
@@ -108,6 +108,7 @@ class RateLimitMiddleware:
             await self.app(scope, receive, send)
             return
         app, limiter, ask_within = scope.get("app"), self.limiter, self.ask_within
+        scope.setdefault(PROXIES, self.trusted)
         toll = self.toll(scope) if kind == "http" and LEDGER not in scope else None
         sent = None if toll is None else limiter.begin(toll)
         if toll is None or sent is None:
@@ -115,29 +116,25 @@ class RateLimitMiddleware:
             return
 
         # The short way (`toll.py`): the one trip, the app, and two fields on its answer.
-        ledger = scope[LEDGER] = Ledger(limiter)
-        scope[SERVED_BY] = partial(
-            self.served_by,
-            *(app, scope["method"], scope["path"], scope.get("root_path", ""), scope["headers"]),
-        )
         if ask_within is not None:
             ask_within(scope)
-        reply: Reply = None
         step: Awaitable[Reply] | None = None
         try:
             reply = await sent
-            if not toll.is_paid(reply):
+            if not isinstance(reply, list) or len(reply) != toll.length or reply[0] != 1:
                 step = _said(reply)
         except StoreUnavailable as error:
-            step = _failed(error)
+            reply, step = None, _failed(error)
         except BaseException:  # the client has left
             let_go(scope)
             raise
         if step is not None:
-            await Responder(self, scope, receive, send, app, ledger).respond(toll, step)
+            await Responder(self, scope, receive, send, app).respond(toll, step)
             return
         numbers = cast("list[int]", reply)
-        ledger.paid = toll, numbers, limiter.passed(toll)
+        ledger = scope[LEDGER] = Ledger(limiter, (toll, numbers, limiter.passed(toll)))
+        method, path, root = scope["method"], scope["path"], scope.get("root_path", "")
+        scope[SERVED_BY] = self.served_by, app, method, path, root, scope["headers"]
         has_started = False
 
         def dressed(message: Message) -> Awaitable[None]:
@@ -168,20 +165,13 @@ class RateLimitMiddleware:
             if ledger.corrections:
                 await ledger.close()
 
-    def toll(self, scope: Scope) -> Toll | None:
-        """What the rules charge, where they want the same again of this client."""
+    def _toll_by_route(self, scope: Scope) -> Toll | None:
         method, known = scope["method"], self._otherwise
-        if self._known.entries:
-            path = get_route_path(scope) if scope.get("root_path") else scope["path"]
-            found = self._known.match(method, path)
-            if found is None and method == "HEAD":
-                found = self._known.match("GET", path)
-            if found is not None:
-                known = found.policy
-        is_ordinary = method != "OPTIONS" and ASKED_BY not in scope
-        if not is_ordinary or scope.setdefault(PROXIES, self.trusted) is not self.trusted:
-            return None  # maybe a preflight, or an errand of the cache
-        return known.of(scope)
+        path = get_route_path(scope) if scope.get("root_path") else scope["path"]
+        found = self._known.match(method, path)
+        if found is None and method == "HEAD":
+            found = self._known.match("GET", path)
+        return (known if found is None else found.policy).of(scope)
 
     def rules_for(self, scope: Scope, path: str) -> tuple[tuple[RateLimit, ...], str]:
         """The rules that a connection comes under, and the pattern by which."""

@@ -19,7 +19,6 @@ from cachemw.messages import Header, without
 from cachemw.ratelimit.failures import FIELDS, dress_own_handler, has_own_handler
 from cachemw.ratelimit.guard import SERVED_BY
 from cachemw.ratelimit.headers import EXPOSED, LEGACY, OURS, legacy_fields
-from cachemw.ratelimit.identity import PROXIES
 from cachemw.ratelimit.ledger import LEDGER, Ledger
 from cachemw.ratelimit.refusal import RateLimited, close_of, refuse
 from cachemw.ratelimit.surroundings import cors_within, is_outermost
@@ -76,12 +75,10 @@ class Responder:
         is_http = scope["type"] == "http"
         if self.is_outermost:
             scope[LEDGER] = ledger
-            scope.setdefault(PROXIES, owner.trusted)
             if is_http:
-                headers, root = scope["headers"], scope.get("root_path", "")
-                scope[SERVED_BY] = partial(
-                    owner.served_by, self.app, scope["method"], scope["path"], root, headers
-                )
+                method, root = scope["method"], scope.get("root_path", "")
+                standpoint = self.app, method, scope["path"], root, scope["headers"]
+                scope[SERVED_BY] = owner.served_by, *standpoint
         try:
             decision = await self._charge(toll, step)
             if decision is not None and not decision.allowed:

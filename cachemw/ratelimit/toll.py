@@ -7,7 +7,7 @@ refused, and where the store is away, demands take the long way (`ledger.py`, `l
 the definition: what is said here is what would have been said there, to the byte.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 
 from cachemw.messages import Header
@@ -21,14 +21,15 @@ class Toll:
 
     __slots__ = (
         "_counters",
-        "_length",
         "_policy",
         "_state",
         "args",
         "demands",
         "keys",
+        "length",
         "outcomes",
         "question",
+        "step",
     )
 
     def __init__(self, demands: Sequence[Demand]) -> None:
@@ -42,20 +43,18 @@ class Toll:
         self._policy = policy_field(zip(names, limits, strict=True))
         self._state = ", ".join([state_of(name, "%d", "%d") for name in names]).encode()
         self._counters = _places_of(demands)
-        self._length = 1 + 3 * len(self.keys)
-
-    def is_paid(self, reply: Reply) -> bool:
-        """Whether this is a reply to our script, and says that all was charged."""
-        return isinstance(reply, list) and len(reply) == self._length and reply[0] == 1
+        self.step: Callable[[], Awaitable[Reply]] | None = None
+        """Has all of this charged, once it was prepared by the limiter."""
+        self.length = 1 + 3 * len(self.keys)
 
     def fields(self, reply: Sequence[int]) -> list[Header] | None:
         """What the answer says, where every counter says plainly what is left."""
         told: list[int] = []
         for at, quota in self._counters:
-            used, previous, left = reply[at : at + 3]
-            if previous or used > quota:
+            rest = quota - reply[at]
+            if reply[at + 1] or rest < 0:
                 return None
-            told += quota - used, -(-left // 1000) or 1  # `up`, without a call for each counter
+            told += rest, -(-reply[at + 2] // 1000) or 1  # `up`, without a call for each counter
         return [self._policy, (b"ratelimit", self._state % tuple(told))]
 
 

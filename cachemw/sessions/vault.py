@@ -6,7 +6,7 @@ decided in `outcome.py`.
 """
 
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from functools import lru_cache
@@ -34,6 +34,7 @@ from cachemw.stores.base import Store
 Guards: TypeAlias = Mapping[str, bytes | None]
 _HOPS = 4  # renewals are far apart: two in a row would be a surprise already
 _LONGEST_DEVICE = 160
+_REMEMBERED = 4096  # sessions whose steps are kept ready
 
 
 @dataclass(slots=True)  # not frozen, which takes time: each request makes one, nobody changes it
@@ -66,11 +67,15 @@ class Vault:
         self._room = (b"%d" % settings.max_bytes, b"%d" % (cipher.overhead if cipher else 0))
         self._idle = _milliseconds(settings.idle)
         self._absolute = _milliseconds(settings.absolute)
-        self._ask_args = (self._idle,)
+        # Who came once comes again.
+        self._asking = lru_cache(_REMEMBERED)(self._prepared)
 
     def ask(self, session_id: bytes) -> Awaitable[Reply]:
         """Begin a `load`, at once."""
-        return self.store.run(LOAD, _keys(session_id), self._ask_args)
+        return self._asking(session_id)()
+
+    def _prepared(self, session_id: bytes) -> Callable[[], Awaitable[Reply]]:
+        return self.store.prepare(LOAD, _keys(session_id), (self._idle,))
 
     def told(self, session_id: bytes, reply: Reply) -> Found | Lost | None:
         """What came of `ask`. None: that leads on to another id, where `load` follows."""
@@ -274,7 +279,6 @@ class _Moved:
     outrun: bool
 
 
-@lru_cache(maxsize=4096)  # who came once comes again
 def _keys(session_id: bytes) -> tuple[bytes, bytes]:
     return ids.record_key(session_id), ids.index_key(ids.place_of(session_id))
 

@@ -32,8 +32,8 @@ Keys and values are bytes. Keys are the feature's own; the store adds its prefix
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -81,6 +81,12 @@ class Store(ABC):
         cluster that is a trip of its own before the script's, each within the deadline: await it
         before the next verb that depends on it.
         """
+
+    def prepare(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> Callable[[], Awaitable[Reply]]:
+        """`run`, for a step that is taken often: each call of the result takes it once."""
+        return partial(self.run, script, keys, args)
 
     @abstractmethod
     def time(self) -> Awaitable[int]:
