@@ -13,9 +13,9 @@ from typing import Unpack
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cachemw.ahead import Question, leave, taken
+from cachemw.ahead import AHEAD, Question, leave, taken
 from cachemw.errors import ConfigurationError
-from cachemw.messages import Header
+from cachemw.messages import Header, Headers
 from cachemw.scopekeys import SESSION_USED
 from cachemw.sessions.errors import ConflictError, SessionUnavailable
 from cachemw.sessions.headers import marked
@@ -59,7 +59,7 @@ class SessionMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        asked = taken(scope, self)
+        asked = taken(scope, self) if AHEAD in scope else None
         visit = scope[VISIT] = Visit(self.sessions, scope) if asked is None else asked.state
         is_lazy = self.sessions.settings.lazy
         scope["session"] = visit.postpone() if is_lazy else await visit.load_now()
@@ -75,7 +75,7 @@ class SessionMiddleware:
             await response.still_log_out()
             raise
         else:
-            if visit.may_need_settling():
+            if not visit.is_at_rest():
                 await response.settle_late()
 
     def ask_ahead(self, scope: Scope) -> None:
@@ -106,9 +106,16 @@ class _Response:
             return _nothing()  # what the app says now belongs to a response that nobody gets
         if self._began or message["type"] != "http.response.start":
             return self._send(message)
-        if not self._visit.is_at_rest():
+        visit = self._visit
+        if not visit.is_at_rest():
             return self._begin(message)
-        return self._send(self._dressed(message, None))
+        self._began = True
+        headers: Headers = tuple(message.get("headers", ()))
+        if visit.session.accessed:
+            self._scope[SESSION_USED] = True
+            headers = marked(headers, used=True, cookie=None)
+        visit.answered()
+        return self._send({**message, "headers": headers})
 
     async def _begin(self, message: Message) -> None:
         failure = self._visit.failure
@@ -157,7 +164,7 @@ class _Response:
 
     async def settle_late(self) -> None:
         """Keep what was changed while the response was under way, as far as that is possible."""
-        if self._replaced or not self._began:
+        if self._replaced or not self._began or not self._visit.may_need_settling():
             return
         try:
             await self._visit.settle_early()

@@ -145,24 +145,28 @@ class Visit:
     def may_need_settling(self) -> bool:
         """Whether there is anything to decide: most requests only look at their session."""
         session, holding = self.session, self._holding
+        if isinstance(session, AbsentSession) or holding.is_lost or self._abandoned:
+            return False
         is_touched = session.assigned or session.lent or session.views
-        if not is_touched and not session.was_cleared and not session.wants_rotation:
-            renew, found = self._sessions.settings.renew, holding.found
-            if self._answered or renew is None or found is None or not found.record.is_due(renew):
-                return False
-        return not (isinstance(session, AbsentSession) or holding.is_lost or self._abandoned)
+        if is_touched or session.was_cleared or session.wants_rotation:
+            return True
+        renew, found = self._sessions.settings.renew, holding.found
+        if self._answered or renew is None or found is None:
+            return False
+        return found.record.is_due(renew)
 
     def is_at_rest(self) -> bool:
-        """Whether there is nothing to see to as the response begins: so it is with most."""
-        if self._failure is not None or self.may_need_settling():
+        """Whether nothing was done to the session, and nothing is due: so it is with most."""
+        session, found = self.session, self._holding.found
+        is_touched = session.assigned or session.lent or session.views
+        if is_touched or session.was_cleared or session.wants_rotation or self._failure is not None:
             return False
-        holding, found = self._holding, self._holding.found
         if found is None:
-            session = self.session
-            return not (
-                holding.has_ended or (session.accessed and isinstance(session, AbsentSession))
-            )
-        return found.session_id == self._client_has
+            is_missed = session.accessed and isinstance(session, AbsentSession)
+            return not self._holding.has_ended and not is_missed
+        record, renew = found.record, self._sessions.settings.renew
+        is_due = renew is not None and record.now - record.renewed >= renew * 1000
+        return found.session_id == self._client_has and (self._answered or not is_due)
 
     def cookie_due(self) -> Header | None:
         """The `Set-Cookie` line that what was carried out asks for, once."""

@@ -160,6 +160,17 @@ async def a_dated_script_that_fails_says_so(store: Store) -> None:
     store.run(_DATED_COUNT, (key,), ())  # nobody need wait for that
 
 
+async def a_prepared_script_runs_each_time(store: Store) -> None:
+    key = _key()
+    count, echo = store.prepare(_COUNT, (key,), ()), store.prepare(_ECHO, (key,), (b"", b"\0 \r\n"))
+    replies = await together([count() for _ in range(20)])
+    _demand(replies == [*range(1, 21)], f"a prepared script that counts answered {replies}")
+    _demand(await store.run(_COUNT, (key,), ()) == 21, "a prepared script has keys of its own")
+    plain = await store.run(_ECHO, (key,), (b"", b"\0 \r\n"))
+    replies = await together([echo(), echo()])
+    _demand(replies == [plain, plain], f"a prepared script answered {replies}, not {plain!r}")
+
+
 async def scripts_are_indivisible(store: Store) -> None:
     key = _key()
     replies = await together([store.run(_COUNT, (key,), ()) for _ in range(300)])
@@ -274,6 +285,7 @@ STORE_CHECKS: Sequence[Check] = (
     a_ttl_that_is_over_is_no_error,
     a_script_gets_its_keys_and_arguments,
     a_script_answers_every_kind_of_reply,
+    a_prepared_script_runs_each_time,
     scripts_are_indivisible,
     a_script_that_fails_says_so,
     a_dated_script_is_told_the_time,

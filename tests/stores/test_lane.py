@@ -160,6 +160,27 @@ async def test_swapped_scripts_answer_nobody(proxy: FaultProxy, patient: RedisSt
     assert await patient.run(ECHO, (b"k",), (b"3",)) == [b"3"]
 
 
+async def test_swapped_runs_of_a_prepared_script_answer_nobody(
+    proxy: FaultProxy, patient: RedisStore
+) -> None:
+    """They are the same to the byte, but for the nonce."""
+    echo = patient.prepare(ECHO, (b"k",), (b"1",))
+    assert await echo() == [b"1"]
+    proxy.swap_next_replies(to="EVALSHA")
+    first, second = echo(), echo()
+    assert [await outcome(first), await outcome(second)] == ["desync", "desync"]
+    assert await echo() == [b"1"]
+
+
+async def test_a_prepared_script_that_the_server_has_forgotten_is_sent_with_its_text(
+    patient: RedisStore,
+) -> None:
+    echo = patient.prepare(ECHO, (b"k",), (b"1", b"", b"\r\n"))
+    for _ in range(2):
+        await patient.ask("SCRIPT", "FLUSH")
+        assert await together([echo(), echo()]) == [[b"1", b"", b"\r\n"]] * 2
+
+
 async def test_h2_a_job_that_raises_harms_the_connection_and_nobody_else(
     patient: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
