@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
@@ -24,6 +24,7 @@ from cachemw.ratelimit.identity import (
 )
 from cachemw.ratelimit.limits import Limit, LimitLike, parse_limits
 from cachemw.ratelimit.options import checked_cost, demand_exact
+from cachemw.ratelimit.toll import Toll
 from cachemw.ratelimit.verdicts import Answered, Demand, Verdict
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ class Asking:
     def is_simple(self) -> bool:
         """Whether the client and the place decide everything, at once and for good."""
         return self.client_of is not None and not (self._is_tentative or self._rule.shadow)
+
+    def toll(self, scope: Scope, place: str) -> Toll | None:
+        """What this rule alone charges a connection, where it is the same for this client each
+        time."""
+        if self.client_of is None or not self.is_simple:
+            return None
+        value = self.client_of(scope)
+        return toll_of(self, value, place) if value and len(value) <= LONGEST else None
 
     def at_once(self, connection: HTTPConnection, place: str) -> Demand | None:
         """The demand, where the rule has nothing to wait for and knows the client."""
@@ -128,6 +137,10 @@ class Asking:
         return _demand_of(self, value, place)
 
     # --- within
+
+    def toll_met(self, value: str, place: str) -> Toll:
+        """What this rule alone charges."""
+        return Toll([self.demand_of(value, place)])
 
     def met(self, value: str, place: str) -> Demand:
         """The demand of a client who is met for the first time, or again."""
@@ -212,6 +225,19 @@ class Asking:
 @lru_cache(REMEMBERED)
 def _demand_of(asking: Asking, value: str, place: str) -> Demand:
     return asking.met(value, place)
+
+
+class Charging(Protocol):
+    """Whoever makes tolls, of one rule or of several."""
+
+    def toll_met(self, value: str, place: str) -> Toll | None:
+        """What a client is charged who is met for the first time, or again."""
+        ...
+
+
+@lru_cache(REMEMBERED)  # of all of them together
+def toll_of(charging: Charging, value: str, place: str) -> Toll | None:
+    return charging.toll_met(value, place)
 
 
 def is_dependency(value: object) -> bool:

@@ -44,7 +44,10 @@ _INJECTED = "cachemw_connection"
 async def enforce(
     rule: "RateLimit", connection: HTTPConnection, injected: Mapping[str, Any], again: bool = False
 ) -> Decision:
-    """Charge a connection by one rule; raises `RateLimited` when it is refused."""
+    """Charge a connection by one rule; raises `RateLimited` when it is refused.
+
+    What was decided is of interest to those who ask `again`; on the short way it is left empty.
+    """
     scope = connection.scope
     ledger: Ledger | None = scope.get(LEDGER)
     if ledger is None:
@@ -56,6 +59,12 @@ async def enforce(
     if is_nobodys(scope):
         return Decision()
     place = f"{method_of(scope)} {route_of(scope)}"
+    toll = None
+    if not injected and not again and ledger.is_untouched:
+        toll = rule.asking.toll(scope, place)
+    if toll is not None:
+        refused = await ledger.pay(toll)
+        return Decision() if refused is None else _judged(scope, refused)
     wish: Demand | Verdict | None = None
     if not injected:
         wish = rule.asking.at_once(connection, place)
@@ -67,6 +76,10 @@ async def enforce(
         decision = decision_of(await ledger.limiter.charge([wish]))
     else:
         decision = await ledger.charge([wish], ledger.limiter)
+    return _judged(scope, decision)
+
+
+def _judged(scope: Scope, decision: Decision) -> Decision:
     if not decision.allowed:
         _offer_handler(scope)
         raise RateLimited(decision)

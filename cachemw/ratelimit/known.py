@@ -4,17 +4,19 @@ Bounded, and only ever a shortcut: who was forgotten is met again.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import cast
 
 from starlette.types import Scope
 
-from cachemw.ratelimit.asking import LONGEST, REMEMBERED
+from cachemw.ratelimit.asking import LONGEST, toll_of
 from cachemw.ratelimit.guard import COUNTED_AS, OTHER
 from cachemw.ratelimit.identity import ClientIP
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.toll import Toll
 from cachemw.scopekeys import ASKED_BY
+
+NOTHING = Toll(())
+"""Where there is no rule."""
 
 
 class Known:
@@ -35,6 +37,8 @@ class Known:
     def of(self, scope: Scope) -> Toll | None:
         """What a request is charged; None: that takes the long way."""
         method = scope["method"]
+        if not self._rules:
+            return NOTHING
         if self._client_of is None or method == "OPTIONS" or ASKED_BY in scope:
             return None  # maybe a preflight, or an errand of the cache
         if self._is_by_peer:
@@ -44,9 +48,9 @@ class Known:
             value = self._client_of(scope)
         if not value or len(value) > LONGEST:
             return None
-        return _toll_of(self, value, COUNTED_AS.get(method, OTHER))
+        return toll_of(self, value, COUNTED_AS.get(method, OTHER))
 
-    def met(self, value: str, method: str) -> Toll | None:
+    def toll_met(self, value: str, method: str) -> Toll | None:
         """What a client is charged who is met for the first time, or again."""
         place = f"{method} {self._pattern}"
         if self._is_by_peer:
@@ -55,8 +59,3 @@ class Known:
         buckets = {demand.bucket.block_key for demand in demands}
         # Rules of one name have one bucket, which is charged once.
         return Toll(demands) if len(buckets) == len(demands) else None
-
-
-@lru_cache(REMEMBERED)
-def _toll_of(known: Known, value: str, method: str) -> Toll | None:
-    return known.met(value, method)

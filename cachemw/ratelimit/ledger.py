@@ -6,8 +6,9 @@ tentative charges are settled when the answer is known.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
+from cachemw.errors import StoreUnavailable
 from cachemw.messages import Header
 from cachemw.ratelimit.headers import limit_fields
 from cachemw.ratelimit.limiter import Charge, Counted, Limiter, are_allowed, decision_of
@@ -21,6 +22,16 @@ LEDGER = "cachemw.limits"
 
 
 Paid: TypeAlias = tuple[Toll, Sequence[int], float]
+
+
+async def said(reply: Reply) -> Reply:
+    """An answer that has come, as a step to wait for."""
+    return reply
+
+
+async def failed(error: StoreUnavailable) -> Reply:
+    """Likewise an outage."""
+    raise error
 
 
 class Ledger:
@@ -37,6 +48,11 @@ class Ledger:
         self.is_tentative = False  # what is owed depends on the answer
         self._counted: list[Counted] = []
         self._seen: set[bytes] | None = None
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was charged yet."""
+        return self.paid is None and self._seen is None
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -76,12 +92,34 @@ class Ledger:
                 demands.append(wish)
         if demands and are_allowed(counted):
             counted += await limiter.charge(demands, None if self.is_tentative else meanwhile, step)
+            self._unfold()  # another task may have paid meanwhile
         decision = decision_of(counted)
         if not decision.allowed:
             corrections, self._counted = limiter.give_back(self._counted)
             self.corrections = [*self.corrections, *corrections]
         self._counted += counted
         return decision
+
+    async def pay(self, toll: Toll) -> Decision | None:
+        """Begin with a toll, of a ledger that is untouched. None: it is paid; else what else came
+        of it."""
+        limiter = self.limiter
+        own = {demand.bucket.block_key for demand in toll.demands}
+        seen = self._seen = set(own)  # at once: tasks of one request may be charged side by side
+        sent, step = limiter.begin(toll), None
+        if sent is not None:
+            try:
+                reply = await sent
+                if toll.is_paid(reply):
+                    self.paid = toll, cast("list[int]", reply), limiter.passed(toll)
+                    if self._counted:  # by another task, meanwhile
+                        self._unfold()
+                    return None
+                step = said(reply)
+            except StoreUnavailable as error:
+                step = failed(error)
+        seen -= own
+        return await self.charge(toll.demands, limiter, step=step)
 
     def settle(self, answered: Answered) -> None:
         """The answer is known: begin to correct what was charged tentatively."""
@@ -102,6 +140,7 @@ class Ledger:
 
     def _unfold(self) -> None:
         if self.paid is not None:
-            (toll, reply, at), self.paid = self.paid, None
-            self._counted = self.limiter.counted(toll, reply, at)
-            self._seen = {demand.bucket.block_key for demand in toll.demands}
+            paid, self.paid = self.paid, None
+            self._counted = [*self.limiter.counted(*paid), *self._counted]
+            own = {demand.bucket.block_key for demand in paid[0].demands}
+            self._seen = own if self._seen is None else own | self._seen

@@ -77,11 +77,13 @@ class Limiter:
         self._local = MemoryStore(max_bytes=16 * 1024 * 1024, clock=clock)
 
     def begin(self, toll: Toll) -> Awaitable[Reply] | None:
-        """Send a toll's script; None where a refusal is remembered."""
+        """Send a toll's script; None where a refusal is remembered, or there is nothing to ask."""
         recall = self._recall
         if recall.kept and recall.find(toll.question, self._clock()) is not None:
             return None
         if toll.step is None:
+            if not toll.keys:
+                return None
             toll.step = self.store.prepare(CHARGE, toll.keys, toll.args)
         return toll.step()
 

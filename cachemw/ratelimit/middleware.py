@@ -19,8 +19,8 @@ from cachemw.messages import Header, first_of
 from cachemw.ratelimit.guard import SERVED_BY, method_of
 from cachemw.ratelimit.headers import LEGACY, OURS
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
-from cachemw.ratelimit.known import Known
-from cachemw.ratelimit.ledger import LEDGER, Ledger
+from cachemw.ratelimit.known import NOTHING, Known
+from cachemw.ratelimit.ledger import LEDGER, Ledger, Paid, failed, said
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.marks import (
     demand_distinct_meanings,
@@ -111,28 +111,31 @@ class RateLimitMiddleware:
         scope.setdefault(PROXIES, self.trusted)
         toll = self.toll(scope) if kind == "http" and LEDGER not in scope else None
         sent = None if toll is None else limiter.begin(toll)
-        if toll is None or sent is None:
+        if toll is None or (sent is None and toll is not NOTHING):
             await Responder(self, scope, receive, send, app).respond()
             return
 
         # The short way (`toll.py`): the one trip, the app, and two fields on its answer.
-        if ask_within is not None:
-            ask_within(scope)
-        step: Awaitable[Reply] | None = None
-        try:
-            reply = await sent
-            if not isinstance(reply, list) or len(reply) != toll.length or reply[0] != 1:
-                step = _said(reply)
-        except StoreUnavailable as error:
-            reply, step = None, _failed(error)
-        except BaseException:  # the client has left
-            let_go(scope)
-            raise
-        if step is not None:
-            await Responder(self, scope, receive, send, app).respond(toll, step)
-            return
-        numbers = cast("list[int]", reply)
-        ledger = scope[LEDGER] = Ledger(limiter, (toll, numbers, limiter.passed(toll)))
+        paid: Paid | None = None
+        if sent is not None:
+            if ask_within is not None:
+                ask_within(scope)
+            step: Awaitable[Reply] | None = None
+            try:
+                reply = await sent
+                if toll.is_paid(reply):
+                    paid = toll, cast("list[int]", reply), limiter.passed(toll)
+                else:
+                    step = said(reply)
+            except StoreUnavailable as error:
+                step = failed(error)
+            except BaseException:  # the client has left
+                let_go(scope)
+                raise
+            if step is not None:
+                await Responder(self, scope, receive, send, app).respond(toll, step)
+                return
+        ledger = scope[LEDGER] = Ledger(limiter, paid)
         method, path, root = scope["method"], scope["path"], scope.get("root_path", "")
         scope[SERVED_BY] = self.served_by, app, method, path, root, scope["headers"]
         has_started = False
@@ -141,8 +144,11 @@ class RateLimitMiddleware:
             nonlocal has_started
             if not has_started and message["type"] == "http.response.start":
                 has_started = True
+                paid = ledger.paid
+                if paid is None and ledger.is_untouched:
+                    return send(message)
                 headers: Sequence[Header] = message.get("headers") or ()
-                fields = toll.fields(numbers) if ledger.paid is not None else None
+                fields = None if paid is None else paid[0].fields(paid[1])
                 if fields is None or self.legacy_headers or not _SPEAKING.isdisjoint(dict(headers)):
                     Responder(self, scope, receive, send, app, ledger).dress(message)
                 else:
@@ -226,14 +232,6 @@ class RateLimitMiddleware:
         for rule in on_routes:
             rule.bind(self.limiter)
         document(app, self.routes, self.default)
-
-
-async def _said(reply: Reply) -> Reply:
-    return reply
-
-
-async def _failed(error: StoreUnavailable) -> Reply:
-    raise error
 
 
 def _with_endpoint(route: AppRoute) -> AppRoute | None:

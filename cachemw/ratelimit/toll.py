@@ -21,12 +21,12 @@ class Toll:
 
     __slots__ = (
         "_counters",
+        "_length",
         "_policy",
         "_state",
         "args",
         "demands",
         "keys",
-        "length",
         "outcomes",
         "question",
         "step",
@@ -45,7 +45,11 @@ class Toll:
         self._counters = _places_of(demands)
         self.step: Callable[[], Awaitable[Reply]] | None = None
         """Has all of this charged, once it was prepared by the limiter."""
-        self.length = 1 + 3 * len(self.keys)
+        self._length = 1 + 3 * len(self.keys)
+
+    def is_paid(self, reply: Reply) -> bool:
+        """Whether this is a reply to our script, and says that all was charged."""
+        return isinstance(reply, list) and len(reply) == self._length and reply[0] == 1
 
     def fields(self, reply: Sequence[int]) -> list[Header] | None:
         """What the answer says, where every counter says plainly what is left."""

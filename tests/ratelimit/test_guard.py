@@ -1,5 +1,7 @@
 """Rules on routes: FastAPI dependencies, decorated endpoints, and the route they count for."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Annotated
 
 import pytest
@@ -17,6 +19,7 @@ from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.refusal import RateLimited
 from cachemw.ratelimit.rule import RateLimit
+from cachemw.stores.base import Store
 from cachemw.stores.memory import MemoryStore
 from tests.ratelimit.apps import Client
 
@@ -47,6 +50,23 @@ async def test_a_dependency_limits_and_describes(limiter: Limiter) -> None:
     assert refused.headers["retry-after"] == "60"
     assert refused.headers["ratelimit"] == '"login";r=0;t=60'
     assert refused.json()["violated-policies"] == ["login"]
+
+
+async def test_tasks_of_one_request_are_charged_once_for_each_rule(
+    opened: Callable[[str], Store], redis_url: str
+) -> None:
+    limiter = Limiter(opened(redis_url + "?deadline=20s"))
+    a, b = RateLimit("5/minute", name="a"), RateLimit("9/hour", name="b")
+    app = fastapi_app(limiter)
+
+    @app.get("/")
+    async def page(request: Request) -> str:
+        await asyncio.gather(a(request), b(request), a(request))
+        return "both"
+
+    answer = await Client(app).get("/")
+    assert answer.headers["ratelimit"] == '"a";r=4;t=60, "b";r=8;t=3600'
+    assert limiter.counts == {("a", "allowed"): 1, ("b", "allowed"): 1}
 
 
 async def test_the_dependency_of_a_router_counts_each_of_its_routes_apart(limiter: Limiter) -> None:
