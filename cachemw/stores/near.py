@@ -15,7 +15,7 @@ being read is handed to the reader, who began before the change, and not kept.
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -157,6 +157,13 @@ class NearStore(Store):
 
     def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
         return self._changing(keys, self.store.run(script, keys, args))
+
+    def prepare(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> Callable[[], Awaitable[Reply]]:
+        if any(key.startswith(WATCHED) for key in keys):
+            return super().prepare(script, keys, args)
+        return self.store.prepare(script, keys, args)  # none of them is ever kept here
 
     def _changing(self, keys: Sequence[bytes], doing: Awaitable[Any]) -> Awaitable[Any]:
         if self._is_elsewhere():

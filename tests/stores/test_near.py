@@ -14,6 +14,7 @@ from cachemw.stores.watch import SILENCE
 from cachemw.telemetry.counters import BOUNDS
 from cachemw.testing.faultproxy import FaultProxy
 from tests.servers import Cluster, Sentinels, Server
+from tests.stores.scripts import WRITE
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +97,17 @@ async def test_what_others_change_is_forgotten(near: NearStore, other: RedisStor
     await other.set(KEY, b"new", ttl=60_000)
     await until(lambda: near.reports > reports)
     assert await near.get(KEY) == b"new"
+
+
+@pytest.mark.parametrize("key", [KEY, b"s:{session}"])
+async def test_what_a_prepared_script_writes_is_seen_at_once(near: NearStore, key: bytes) -> None:
+    await near.set(key, b"old", ttl=60_000)
+    assert await near.get(key) == b"old"
+    write = near.prepare(WRITE, (key,), (near.sealed(key, b"new"),))
+    writing = write()
+    assert key not in near.keys
+    await writing
+    assert await near.get(key) == b"new"
 
 
 async def test_flushing_the_server_forgets_all(near: NearStore, server: Server) -> None:
