@@ -65,7 +65,7 @@ class Asking:
 
     async def run(self) -> None:
         call, stale = self.call, self.stale
-        if not await call.is_let_in():
+        if call.policy.guard is not None and not await call.is_let_in():
             # What this client would be given is not what others may share, either.
             await call.bypass(Reason.GUARD)
             return
@@ -325,7 +325,8 @@ def acquiring(
             return Reason.STORE_UNAVAILABLE
         pause, waited = POLL, 0.0
         try:
-            await engine.keeper.get_ready()
+            if not engine.keeper.is_ready:
+                await engine.keeper.get_ready()
             if why == NOTHING_THERE:
                 # The usual case: the lease is given only if there is still nothing to look at.
                 variant = engine.shelf.variant(resource)

@@ -17,7 +17,7 @@ from typing import Any
 from starlette.authentication import AuthCredentials, UnauthenticatedUser
 
 from cachemw.caching.policy import CachePolicy
-from cachemw.caching.validation import unconditional
+from cachemw.caching.validation import PARTIALITY, unconditional
 from cachemw.messages import Header, Headers, lines_of, without
 
 CREDENTIALS = frozenset(
@@ -157,6 +157,8 @@ def for_everybody(headers: Headers, policy: CachePolicy, *, keeps_body: bool) ->
 
     Where the policy keeps users apart, or lets the app see who asks, their credentials stay.
     """
+    if all(map(_is_anybodys, [name for name, _ in headers])):
+        return _with_one_host(headers)
     named = {name.encode() for name in policy.header_names}
     kept: Iterable[Header] = unconditional(headers)
     kept = [pair for pair in kept if not _is_unkeyed(pair[0]) or pair[0] in named]
@@ -204,6 +206,13 @@ def _says_who(name: bytes) -> bool:
 @lru_cache(maxsize=1024)
 def _is_unkeyed(name: bytes) -> bool:
     return _plain(name) in UNKEYED
+
+
+@lru_cache(maxsize=1024)
+def _is_anybodys(name: bytes) -> bool:
+    """Whether a fill may see a field whatever its policy. Asked about every field of a miss."""
+    is_about_one = name == b"cookie" or _says_who(name) or name in _OF_A_BODY
+    return not (is_about_one or _is_unkeyed(name) or name in PARTIALITY)
 
 
 def _plain(name: bytes) -> bytes:

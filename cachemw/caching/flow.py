@@ -7,7 +7,7 @@ reader who is that far behind cannot hold up the others for long: its response b
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 WINDOW = 256 * 1024  # bytes that may wait for the slowest reader of a body that is not gathered
 PATIENCE = 1.0  # seconds that a reader who is so far behind may keep others waiting
@@ -153,17 +153,21 @@ class Reader:
         """Read no more; an iteration under way ends."""
         self._flow.leave(self)
 
-    async def __aiter__(self) -> AsyncIterator[tuple[bytes, bool]]:
+    def __aiter__(self) -> "Reader":
+        return self
+
+    async def __anext__(self) -> tuple[bytes, bool]:
         flow = self._flow
+        if self.at:
+            flow.passed()
         while self in flow.readers:
             self.news.clear()
             found = flow.chunk_for(self)
             if found is not None:
-                yield found
-                flow.passed()
-            elif flow.has_ended_for(self):
-                return
-            else:
-                await self.news.wait()
+                return found
+            if flow.has_ended_for(self):
+                raise StopAsyncIteration
+            await self.news.wait()
         if self.is_too_slow:
             raise Broken("the client read too slowly")
+        raise StopAsyncIteration

@@ -34,16 +34,21 @@ class Hosts:
         self._entered: dict[bytes, int] = {}
         self._has_warned = False
 
+    def is_entered(self, request: RequestHead, lives: float) -> bool:
+        """Whether the origin of a request is known to be in the list for so long: then there is
+        nothing to `admit`."""
+        origin = origin_of(request.scheme, request.host)
+        return self._entered.get(origin, 0) >= self._until(lives)
+
     async def admit(self, request: RequestHead, lives: float) -> bool:
         """Enter the origin of a request, before its response is stored for `lives` seconds.
 
         False when the list is full: then it is stored as unlisted. No trip when it is entered
         already.
         """
-        origin = origin_of(request.scheme, request.host)
-        until = self._store.now() // 1000 + int(lives * 1000)
-        if self._entered.get(origin, 0) >= until:
+        if self.is_entered(request, lives):
             return True
+        origin, until = origin_of(request.scheme, request.host), self._until(lives)
         args = (origin, b"%d" % (lives * 1000 + AHEAD), b"%d" % MOST)
         if await self._store.run(ADMIT, (KEY,), args) != 1:
             if not self._has_warned:
@@ -59,6 +64,9 @@ class Hosts:
             self._entered.clear()
         self._entered[origin] = until + AHEAD
         return True
+
+    def _until(self, lives: float) -> int:
+        return self._store.now() // 1000 + int(lives * 1000)
 
     async def known(self) -> list[tuple[str, bytes]]:
         """Every scheme and host that something may be stored for."""

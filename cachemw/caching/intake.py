@@ -9,7 +9,6 @@ app (`fill.py`) or knows of leases (`tenure.py`).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -294,16 +293,19 @@ class Intake:
         """Give the response an ETag, if the app gave none."""
         assert isinstance(self._verdict, Keep)
         assert self._head is not None
-        headers = self._verdict.headers
-        wanted = self._policy.etag and self._head.status == 200
+        keep, head = self._verdict, self._head
+        headers = keep.headers
+        wanted = self._policy.etag and head.status == 200
         if not wanted or first_of(headers, b"etag") is not None:
             return
         coding = first_of(headers, b"content-encoding") or b""
         # A layer outside may still encode what is plain, and keep its tag: with a strong one, a
         # client would put pieces of both together.
         tag = b"etag", generate_etag(sha256(body).digest(), coding, weak=not coding)
-        self._verdict = replace(self._verdict, headers=(*headers, tag))
-        self._head = replace(self._head, headers=(*self._head.headers, tag))
+        self._verdict = Keep(
+            (*headers, tag), keep.lifetime, keep.initial_age, keep.fields, keep.tells_clients
+        )
+        self._head = ResponseHead(head.status, (*head.headers, tag))
 
     async def _store(self, body: bytes) -> None:
         keep = self._verdict

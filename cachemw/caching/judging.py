@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from msgspec import structs
 
-from cachemw.caching.cache_control import TARGETS, CacheControl, effective
+from cachemw.caching.cache_control import NOTHING, TARGETS, CacheControl, effective
 from cachemw.caching.entry import NAMED, Entry, EntryHeader
 from cachemw.caching.fields import members_of
 from cachemw.caching.freshness import Lifetime, Source, initial_age, lifetime_of
@@ -244,6 +244,8 @@ def _is_named(response: ResponseHead, policy: CachePolicy) -> bool:
 
 def _overruled(cc: CacheControl) -> CacheControl:
     """What is left of the origin's words when the policy's win (`force`)."""
+    if cc is NOTHING:
+        return cc
     return replace(
         cc,
         no_store=False,

@@ -66,10 +66,10 @@ class Leasing:
         lease: Lease,
         taken: Awaitable[Reply],
         born: Awaitable[int],
-        admit: Callable[[], Awaitable[bool]],
+        admitted: Callable[[], Awaitable[bool]] | None,
         doubt: Callable[[StoreUnavailable], object],
     ) -> None:
-        self._lease, self._taken, self._born, self._admit = lease, taken, born, admit
+        self._lease, self._taken, self._born, self._admitted = lease, taken, born, admitted
         self._doubt = doubt
 
     def __await__(self) -> Generator[Any, None, Lease | None]:
@@ -79,11 +79,11 @@ class Leasing:
             if is_mine != 1:
                 return None
             # Before the app is asked, or a purge of its path would go past what it is to make.
-            is_listed = yield from self._admit().__await__()
+            is_listed = not self._admitted or (yield from self._admitted().__await__())
         except StoreUnavailable as error:
             self._doubt(error)
             raise
-        return replace(self._lease, born=born, is_listed=is_listed)
+        return Lease(self._lease.token, self._lease.variant, born, is_listed)
 
 
 class _GivenBack:
@@ -110,12 +110,12 @@ class Keeper:
         self.stamped = Stamped()
         self._readings = Readings(store)
         self.journal = None if region is None else Journal(store, region)
-        self._has_put_up_marks = False
+        self.is_ready = False
 
     async def get_ready(self) -> None:
         """Once per process: put up the marks of buckets that have none, so that first entries
         count."""
-        if self._has_put_up_marks:
+        if self.is_ready:
             return
         claim = _token()
         for _ in range(2):  # first the claim, then the mark
@@ -124,7 +124,7 @@ class Keeper:
             answers = [self._ensure(bucket, (), now, now, 0, claim) for bucket in buckets]
             if all(answer == 1 for answer in await together(answers)):
                 break
-        self._has_put_up_marks = True
+        self.is_ready = True
 
     def lease(
         self, resource: Resource, variant: bytes, *, alone: bool = False, is_first: bool = False
@@ -143,8 +143,10 @@ class Keeper:
         taken = self._store.run(LEASE, keys, args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.
         born = self._readings.ask()
-        admit = partial(self._hosts.admit, resource.request, FILLING)
-        return Leasing(lease, taken, born, admit, self._doubt(resource, lease))
+        hosts, request = self._hosts, resource.request
+        is_known = hosts.is_entered(request, FILLING)
+        admitted = None if is_known else partial(hosts.admit, request, FILLING)
+        return Leasing(lease, taken, born, admitted, self._doubt(resource, lease))
 
     async def renew(self, resource: Resource, lease: Lease) -> bool:
         """Whether the lease still stands, for another while. One trip."""
@@ -158,7 +160,9 @@ class Keeper:
     ) -> Reason | None:
         """Store an entry, and end the lease. None when it is stored, else why not. One trip, but
         for the first entry of a host (`hosts.py`), and one more where a variant makes room."""
-        if not (lease.is_listed and await self._hosts.admit(resource.request, ttl)):
+        hosts, request = self._hosts, resource.request
+        is_entered = hosts.is_entered(request, ttl)
+        if not (lease.is_listed and (is_entered or await hosts.admit(request, ttl))):
             tags = (*entry.header.tags, UNLISTED_TAG)
             entry = replace(entry, header=msgspec.structs.replace(entry.header, tags=tags))
         now, span = self._store.now(), max(1, int(ttl * 1000))

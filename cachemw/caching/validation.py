@@ -24,7 +24,7 @@ from cachemw.messages import (
 CONDITIONAL = frozenset(
     {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
 )
-_PARTIALITY = CONDITIONAL | {b"range"}
+PARTIALITY = CONDITIONAL | {b"range"}
 
 NOT_MODIFIED_FIELDS = frozenset(
     {b"cache-control", b"content-location", b"date", b"etag", b"expires", b"vary"}
@@ -118,7 +118,7 @@ def unconditional(headers: Headers) -> Headers:
 
     A fill is for everybody: one client's conditions or ranges must not shape it.
     """
-    return without(headers, _PARTIALITY)
+    return without(headers, PARTIALITY)
 
 
 def to_freshen(stored: Sequence[Headers], not_modified: Headers) -> list[int]:

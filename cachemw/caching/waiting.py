@@ -1,8 +1,8 @@
 """One request that waits for a fill: until its outcome is known, its time is up, or its client has
 left.
 
-To listen for the client takes a task. Most apps have answered before anybody could have left, so it
-begins only when the answer has been waited for a moment.
+To listen for the client takes a task. Most apps have answered before anybody could have left, and
+what they make is made whoever leaves. So it begins when the answer has been waited for a while.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from starlette.types import Receive
 from cachemw.asgi import departure
 from cachemw.caching.fill import Fill
 
-LISTEN_AFTER = 0.01  # seconds
+LISTEN_AFTER = 0.1  # seconds
 
 
 class Waiting:

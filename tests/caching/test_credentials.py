@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.authentication import AuthCredentials, SimpleUser, UnauthenticatedUser
 
 from cachemw.caching.credentials import (
@@ -260,3 +262,27 @@ def test_there_is_one_host_as_the_key_spells_it() -> None:
     assert seen(("host", "A.example")) == lines(("host", "a.example"))
     assert seen(("x", "1"), ("host", "a"), ("host", "b")) == lines(("host", "a"), ("x", "1"))
     assert seen(("x", "1")) == lines(("x", "1"))
+
+
+names = st.sampled_from(
+    [b"accept", b"host", b"cookie", b"x-forwarded-host", b"x_user", b"authorization", b"x-plain"]
+    + [b"content-type", b"if-none-match", b"expect", b"user-agent", b"x-api-key", b"dnt"]
+)
+
+
+@given(st.lists(st.tuples(names, st.sampled_from([b"a", b"A", b"k=v; l=w"])), max_size=5))
+def test_where_nothing_is_to_be_left_out_nothing_else_differs(
+    lines: list[tuple[bytes, bytes]],
+) -> None:
+    """Most requests have nothing of the kind, which is seen at a glance; with a range each field is
+    looked at by itself."""
+    headers = tuple(lines)
+    for policy in (
+        CachePolicy(),
+        CachePolicy(credentials="strip", vary_by=["x-api-key", "cookie:k"]),
+        CachePolicy(credentials="identity"),
+    ):
+        for keeps_body in (False, True):
+            at_a_glance = for_everybody(headers, policy, keeps_body=keeps_body)
+            ranged = (*headers, (b"range", b"bytes=0-1"))
+            assert at_a_glance == for_everybody(ranged, policy, keeps_body=keeps_body)
