@@ -63,11 +63,6 @@ def addressed(scope: Scope) -> tuple[tuple[Hashable, ...] | None, dict[bytes, by
         return (host, tuple(map(scope.get, _NAMED_BY))), fields
 
 
-def host_of(scope: Scope) -> bytes:
-    """The Host field, empty when there is none."""
-    return first_of(scope["headers"], b"host") or b""
-
-
 def response_head(message: Message) -> ResponseHead:
     """The head that a `http.response.start` message carries."""
     headers = ((bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ()))

@@ -22,6 +22,7 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, WebSocketRoute, compile_path
 
 from cachemw.errors import ConfigurationError
+from cachemw.messages import Header
 
 P = TypeVar("P")
 Methods: TypeAlias = frozenset[str] | None  # None: every method
@@ -341,14 +342,16 @@ class RouteTable(Generic[P]):
         self._marked: list[tuple[AppRoute, P | None]] = []
         self._tables: dict[tuple[bool, ...], Routes[P | None]] = {}
 
-    def match(self, app: object, method: str, path: str, host: bytes = b"") -> Matched[P] | None:
+    def match(
+        self, app: object, method: str, path: str, headers: Sequence[Header] = ()
+    ) -> Matched[P] | None:
         """What applies to a request. `app` is whatever has `.routes`, or None."""
         routes = getattr(app, "routes", None)
         if routes is not None:
             if not self.is_current(app):
                 self.resolve(app)
             if self._marked:
-                found = self._table(host).match(method, path)
+                found = self._table(headers).match(method, path)
                 if found is not None and found.policy is not None:
                     return cast(Matched[P], found)
         return self.routes.match(method, path)
@@ -382,11 +385,11 @@ class RouteTable(Generic[P]):
         """The routes that carry a mark, and the mark."""
         return [(route, policy) for route, policy in self._marked if policy is not None]
 
-    def _table(self, host: bytes) -> "Routes[P | None]":
+    def _table(self, headers: Sequence[Header]) -> "Routes[P | None]":
         """The routes as they are for one host; most apps have but one such table."""
         key: tuple[bool, ...] = ()
         if self._hosts:
-            scope: dict[str, Any] = {"type": "http", "headers": [(b"host", host)]}
+            scope: dict[str, Any] = {"type": "http", "headers": headers}
             key = tuple(one.matches(scope)[0] is not Match.NONE for one in self._hosts)
         table = self._tables.get(key)
         if table is None:

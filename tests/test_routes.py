@@ -252,7 +252,7 @@ def table(patterns: Mapping[str, str] | None = None) -> RouteTable[str]:
 
 def look(rules: RouteTable[str], app: object, target: str, host: str = "test") -> str | None:
     method, path = target.split(" ")
-    found = rules.match(app, method, path, host.encode())
+    found = rules.match(app, method, path, [(b"host", host.encode())])
     return None if found is None else f"{found.policy} {found.pattern.text}"
 
 

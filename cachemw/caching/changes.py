@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from starlette.types import Scope
 
-from cachemw.asgi import head_of, host_of, route_path
+from cachemw.asgi import head_of, route_path
 from cachemw.caching.groups import group_tag, groups_to_invalidate
 from cachemw.caching.hosts import Hosts
 from cachemw.caching.invalidation import targets_to_invalidate
@@ -56,7 +56,7 @@ class Changes:
     def marks_of(self, scope: Scope) -> Matched[Marks] | None:
         """What is marked on the route of a request."""
         return self._marks.match(
-            scope.get("app"), scope["method"], route_path(scope), host_of(scope)
+            scope.get("app"), scope["method"], route_path(scope), scope["headers"]
         )
 
     async def purge_after(
@@ -135,7 +135,8 @@ class Changes:
         routed = route_path({**scope, "path": plain})
 
         def policy_for(head: RequestHead) -> CachePolicy | None:
-            matched = self._policies.match(scope.get("app"), head.method, routed, head.host)
+            named = ((b"host", head.host),)
+            matched = self._policies.match(scope.get("app"), head.method, routed, named)
             if matched is None or head.method not in matched.policy.methods:
                 return None
             if plain not in purged:

@@ -109,7 +109,16 @@ def _remember(call: Call, found: Found) -> None:
         scope, pages = call.scope, call.engine.pages
         address, fields = addressed(scope)
         method, path = call.request.method, scope["path"]
-        pages.learn(method, path, address, fields, call.policy, call.route, found)
+        pages.learn(
+            method,
+            path,
+            address,
+            fields,
+            call.policy,
+            call.route,
+            found,
+            call.engine.shelf.far.reader,
+        )
 
 
 # --- what is asked for

@@ -20,7 +20,6 @@ from cachemw.ahead import AHEAD, Question, asker_of, leave, let_go, taken
 from cachemw.asgi import (
     addressed,
     head_of,
-    host_of,
     response_head,
     route_path,
 )
@@ -109,12 +108,14 @@ class CacheMiddleware:
             await self._route(scope, receive, send, None)
             return
         # The short way: the one trip, and the answer (`pages.py`).
-        store = self.store if page.is_near else self._far
+        near = self.store if page.is_near else self._far
         try:
-            if asked is None:
-                values = store.at_hand(page.keys) or await store.get_many(page.keys)
-            else:
+            if asked is not None:
                 values = await asked.answer
+            elif near is self._far:
+                values = await page.read()
+            else:
+                values = near.at_hand(page.keys) or await near.get_many(page.keys)
         except StoreUnavailable as error:
             look = Look(page.keys, error, is_near=page.is_near)
             await self._route(scope, receive, send, look)
@@ -140,12 +141,11 @@ class CacheMiddleware:
             return
         page, is_plain = self._page(scope)
         if page is not None:
-            far = self._far
-            if not page.is_near or self.store is far:
-                leave(scope, Question(self, (page, is_plain), far.get_many(page.keys)))
+            if not page.is_near or self.store is self._far:
+                leave(scope, Question(self, (page, is_plain), page.read()))
             return
-        app, path, host = scope.get("app"), route_path(scope), host_of(scope)
-        if self._ask_within and self.policies.match(app, scope["method"], path, host) is None:
+        app, path, headers = scope.get("app"), route_path(scope), scope["headers"]
+        if self._ask_within and self.policies.match(app, scope["method"], path, headers) is None:
             self._ask_within(scope)
 
     def _page(self, scope: Scope) -> tuple[Page | None, bool]:
@@ -168,8 +168,8 @@ class CacheMiddleware:
     ) -> Awaitable[None]:
         """The long way. No coroutine of its own: most requests that come here only pass by."""
         method: str = scope["method"]
-        app, path, host = scope.get("app"), route_path(scope), host_of(scope)
-        matched = self.policies.match(app, method, path, host)
+        app, path, headers = scope.get("app"), route_path(scope), scope["headers"]
+        matched = self.policies.match(app, method, path, headers)
         if method not in SAFE_METHODS and (matched is None or method not in matched.policy.methods):
             return self._change(scope, receive, send)
         if matched is None:

@@ -14,7 +14,7 @@ file answers is what would have been answered there, to the byte.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from typing import TypeAlias
 
 from cachemw.caching.compression import decompressed
@@ -31,6 +31,7 @@ from cachemw.telemetry.events import shortened
 Address: TypeAlias = tuple[Hashable, ...]
 Fields: TypeAlias = Mapping[bytes, bytes]
 Values: TypeAlias = Sequence[bytes | None]
+Reader: TypeAlias = Callable[[tuple[bytes, ...]], Callable[[], Awaitable[Values]]]
 Served: TypeAlias = tuple[float, Answer]
 """An answer, and the age of what it was made of."""
 
@@ -87,11 +88,18 @@ class Page:
             "_rest",
             "_status",
         ),
-        *("bystanders", "is_near", "keys", "knows_nobody", "method", "path", "route", "took"),
+        *("bystanders", "is_near", "keys", "knows_nobody", "method", "path", "read", "route"),
+        "took",
     )
 
     def __init__(
-        self, found: Found, bystanders: Bystanders, method: str, path: str, route: str
+        self,
+        found: Found,
+        bystanders: Bystanders,
+        method: str,
+        path: str,
+        route: str,
+        reader: Reader,
     ) -> None:
         look, entry = found.look, found.entry
         assert look is not None and entry is not None
@@ -116,6 +124,7 @@ class Page:
         self.route = route
         self.took = header.took
         self.keys = look.keys
+        self.read = reader(look.keys)
         self.is_near = look.is_near
         self.bystanders = bystanders
         self.knows_nobody = bystanders.policy.credentials == "bypass"
@@ -202,12 +211,13 @@ class Pages:
         policy: CachePolicy,
         route: str,
         found: Found,
+        reader: Reader,
     ) -> None:
-        """Remember what was found, for the next one who asks."""
+        """Remember what was found, for the next one who asks. `reader` prepares its read."""
         bystanders = self._bystanders_of(policy)
         if address is None or not _is_simple(policy, found) or not bystanders.are_all(fields):
             return
-        page = Page(found, bystanders, method, path, route)
+        page = Page(found, bystanders, method, path, route, reader)
         if len(self.paths) > REMEMBERED:
             self.clear()
         self.paths.add(path)

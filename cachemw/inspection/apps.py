@@ -12,6 +12,7 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
 from cachemw.caching.tags import TagTemplate, tag_text
 from cachemw.errors import ConfigurationError
+from cachemw.messages import Header
 from cachemw.routes import AppRoute, Matched, app_routes
 from cachemw.stores.base import Store
 from cachemw.stores.near import NearStore
@@ -51,8 +52,10 @@ class CachedApp:
         store = self.cache.store
         return store.store if isinstance(store, NearStore) else store
 
-    def match(self, method: str, path: str, host: bytes = b"") -> Matched[CachePolicy] | None:
-        return self.cache.policies.match(self.app, method, path, host)
+    def match(
+        self, method: str, path: str, headers: Sequence[Header] = ()
+    ) -> Matched[CachePolicy] | None:
+        return self.cache.policies.match(self.app, method, path, headers)
 
     def policy_of(self, path: str) -> CachePolicy | None:
         """The policy of a GET: what `listing.named` takes."""

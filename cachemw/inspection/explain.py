@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from starlette.types import Message, Scope
 
-from cachemw.asgi import head_of, host_of, route_path
+from cachemw.asgi import head_of, route_path
 from cachemw.caching import status
 from cachemw.caching.call import Call
 from cachemw.caching.exchange import identify
@@ -141,7 +141,7 @@ async def _explained(cached: CachedApp, scope: Scope, body: bytes) -> Explanatio
     host = request.host.decode("latin-1")
     target = replace(request, method="GET")
     asked = f"{method} {request.scheme}://{host}{_target(target.path, target.query)}"
-    matched = cached.match(method, route_path(scope), host_of(scope))
+    matched = cached.match(method, route_path(scope), scope["headers"])
     if method not in SAFE_METHODS and (matched is None or method not in matched.policy.methods):
         return _change(cached, scope, asked)
     if matched is None:

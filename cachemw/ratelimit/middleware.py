@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cachemw.ahead import asker_of, let_go
 from cachemw.clientip import TrustedProxies
 from cachemw.errors import ConfigurationError, StoreUnavailable
-from cachemw.messages import Header, first_of
+from cachemw.messages import Header
 from cachemw.ratelimit.guard import SERVED_BY, method_of
 from cachemw.ratelimit.headers import LEGACY, OURS
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
@@ -210,11 +210,11 @@ class RateLimitMiddleware:
         return wishes
 
     def served_by(
-        self, app: object, method: str, path: str, root: str, headers: Iterable[Header]
+        self, app: object, method: str, path: str, root: str, headers: Sequence[Header]
     ) -> Matched[AppRoute] | None:
         """The route of the app that takes a request as it stood here."""
         path = get_route_path({"path": path, "root_path": root})
-        return self._served.match(app, method, path, first_of(headers, b"host") or b"")
+        return self._served.match(app, method, path, headers)
 
     def _check_routes(self, app: object) -> None:
         if is_outermost(app, RateLimitMiddleware):

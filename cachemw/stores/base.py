@@ -55,6 +55,10 @@ class Store(ABC):
         Each value is current as of some moment after the call; together they are no snapshot.
         """
 
+    def reader(self, keys: Sequence[bytes]) -> Callable[[], Awaitable[list[bytes | None]]]:
+        """`get_many`, for keys that are read often: each call of the result reads them once."""
+        return lambda: self.get_many(keys)
+
     def at_hand(self, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """What `get_many` would give, where that takes no trip; None where it does."""
         return None

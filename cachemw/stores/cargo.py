@@ -5,6 +5,7 @@ that shows whether a server lives. All others are `jobs.py`.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -47,6 +48,7 @@ class ReadJob(Job, Protocol):
     """A job that can be part of a common MGET."""
 
     keys: Sequence[bytes]
+    is_alone: bool  # better a command of its own
 
     def pack(self) -> Job:
         """This job as a command of its own."""
@@ -80,29 +82,27 @@ class Ping:
 class CommonRead:
     """The reads of one turn as one MGET, each key once."""
 
-    __slots__ = ("_index", "_jobs", "callers", "command")
+    __slots__ = ("_jobs", "_keys", "callers", "command")
 
     def __init__(self, jobs: list[ReadJob]) -> None:
         self._jobs = jobs
         self.callers = len(jobs)
-        self._index: dict[bytes, int] = {}
-        for job in jobs:
-            for key in job.keys:
-                self._index.setdefault(key, len(self._index))
-        self.command: bytes = packed(("MGET", *self._index))
+        self._keys = list(dict.fromkeys(chain.from_iterable([job.keys for job in jobs])))
+        self.command: bytes = packed(("MGET", *self._keys))
 
     def accept(self, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
             for job in self._jobs:
                 job.accept(reply)
             return
-        index, jobs = self._index, self._jobs
-        if not isinstance(reply, list) or len(cast("list[object]", reply)) != len(index):
+        keys, jobs = self._keys, self._jobs
+        if not isinstance(reply, list) or len(cast("list[object]", reply)) != len(keys):
             raise Desync("an MGET of another length")
         # Each key once, however many read it. Where one is in doubt, the others are not.
-        values, is_doubtful = jobs[0].proven([*index], cast("list[object]", reply))
+        values, is_doubtful = jobs[0].proven(keys, cast("list[object]", reply))
+        value_of = dict(zip(keys, values, strict=True)).__getitem__
         for job in jobs:
-            job.resolve([values[index[key]] for key in job.keys])
+            job.resolve(list(map(value_of, job.keys)))
         if is_doubtful:
             raise Desync(FOREIGN)
 
@@ -113,3 +113,12 @@ class CommonRead:
     def note_long(self) -> None:
         for job in self._jobs:
             job.note_long()
+
+
+def together(reads: list[ReadJob]) -> list[Job]:
+    """The commands that the reads of one turn come to."""
+    common = [job for job in reads if not job.is_alone]
+    alone: list[Job] = [job.pack() for job in reads if job.is_alone]
+    if common:
+        alone.append(common[0].pack() if len(common) == 1 else CommonRead(common))
+    return alone

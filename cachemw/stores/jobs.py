@@ -23,8 +23,10 @@ from cachemw.telemetry.counters import StoreCounts
 
 T = TypeVar("T")
 LARGE = 128 * 1024  # commands and values of this size or more travel beside the lane
+LONG = 16 * 1024  # values of this size or more are read by a command of their own
 WIDE = 1000  # likewise reads of more keys
 HOPS = 10  # how often a job may be sent on, while a cluster rearranges itself
+_NO_NONCE = b"$0\r\n\r\n"
 RESEND = "RESEND"  # our own refusal: the same server, please, with another command
 
 Reroute = Callable[["Command[Any]", str], bool]
@@ -97,11 +99,13 @@ class Command(Generic[T]):
 class Read(Command[list[bytes | None]]):
     """Values of keys. On a single server it travels within the turn's common MGET."""
 
-    __slots__ = ("keys", "recall")
+    __slots__ = ("is_alone", "keys", "recall")
 
     def __init__(self, keys: Sequence[bytes], recall: "Recall") -> None:
-        is_large = len(keys) > WIDE or bool(recall.large and recall.any_large(keys))
-        super().__init__(keys[0], b"", is_large=is_large)
+        longest = recall.longest(keys) if recall.sizes else 0
+        super().__init__(keys[0], b"", is_large=longest >= LARGE or len(keys) > WIDE)
+        # Who reads a long value has it when it is here, not when those of all others are.
+        self.is_alone = longest >= LONG
         self.keys = keys
         self.recall = recall
 
@@ -129,13 +133,13 @@ class Read(Command[list[bytes | None]]):
         # reader has a miss either way; the connection is not trusted on.
         values: list[bytes | None] = []
         is_doubtful, recall = False, self.recall
-        knows_large = bool(recall.large)
+        knows_long = bool(recall.sizes)
         for key, stored in zip(keys, found, strict=True):
             if stored is None:
                 values.append(None)
             elif stored.startswith(mark_of(key)):
                 values.append(stored[SEAL:])
-                if knows_large or len(stored) >= LARGE:
+                if knows_long or len(stored) >= LONG:
                     recall.note_size(key, len(stored))
             else:
                 values.append(None)
@@ -145,7 +149,7 @@ class Read(Command[list[bytes | None]]):
     def note_long(self) -> None:
         # Which of them it is, nobody knows yet. The next read goes beside and finds out.
         for key in self.keys:
-            self.recall.note_large(key)
+            self.recall.note_size(key, LARGE)
 
 
 class Write(Command[None]):
@@ -214,35 +218,50 @@ class Raw(Command[Any]):
 class Run(Command[Reply]):
     """A script by its digest; by its text when the server has not met it yet."""
 
-    __slots__ = ("args", "keys", "nonce", "script")
+    __slots__ = ("nonce", "step")
 
-    def __init__(
-        self, script: "Wrapped", keys: Sequence[bytes], args: Sequence[bytes], nonce: bytes
-    ) -> None:
-        self.script, self.keys, self.args, self.nonce = script, keys, args, nonce
-        super().__init__(keys[0], self._spelled("EVALSHA", script.sha))
-
-    def _spelled(self, verb: str, what: str) -> bytes:
-        return packed((verb, what, len(self.keys), *self.keys, *self.args, self.nonce))
+    def __init__(self, step: "Step", nonce: bytes) -> None:
+        self.step, self.nonce = step, nonce
+        super().__init__(step.keys[0], step.command(nonce))
 
     def refused(self, text: str) -> None:
         if text.startswith("NOSCRIPT"):
             text = RESEND
-            self.command = self._spelled("EVAL", self.script.text)
+            self.command = self.step.spelled_out(self.nonce)
         super().refused(text)
 
     def accept(self, reply: Any) -> None:
-        match reply:
-            case [self.nonce]:  # Lua drops a trailing nil
-                self.resolve(None)
-            case [self.nonce, hiredis.ReplyError() as error]:  # a pcall's, handed out
-                self.fail(StoreUnavailable("refused", str(error)))
-            case [self.nonce, result]:
-                self.resolve(result)
-            case hiredis.ReplyError():
-                self.refused(str(reply))
-            case _:
-                raise Desync(f"the reply of {self.script.name} without its nonce")
+        if isinstance(reply, hiredis.ReplyError):
+            self.refused(str(reply))
+            return
+        parts = cast("list[Any]", reply)
+        if not isinstance(reply, list) or not 1 <= len(parts) <= 2 or parts[0] != self.nonce:
+            raise Desync(f"the reply of {self.step.script.name} without its nonce")
+        if len(parts) == 1:  # Lua drops a trailing nil
+            self.resolve(None)
+        elif isinstance(parts[1], hiredis.ReplyError):  # a pcall's, handed out
+            self.fail(StoreUnavailable("refused", str(parts[1])))
+        else:
+            self.resolve(parts[1])
+
+
+class Step:
+    """A script with its keys and arguments: all of the command but the nonce of a call."""
+
+    __slots__ = ("_beginning", "args", "keys", "script")
+
+    def __init__(self, script: "Wrapped", keys: Sequence[bytes], args: Sequence[bytes]) -> None:
+        self.script, self.keys, self.args = script, keys, args
+        spelled = packed(("EVALSHA", script.sha, len(keys), *keys, *args, b""))
+        self._beginning = spelled.removesuffix(_NO_NONCE)
+
+    def command(self, nonce: bytes) -> bytes:
+        return b"%b$%d\r\n%b\r\n" % (self._beginning, len(nonce), nonce)
+
+    def spelled_out(self, nonce: bytes) -> bytes:
+        """With the script's text, for a server that has not met it yet."""
+        keys = self.keys
+        return packed(("EVAL", self.script.text, len(keys), *keys, *self.args, nonce))
 
 
 class Wrapped:
@@ -261,27 +280,25 @@ class Wrapped:
 
 
 class Recall:
-    """What a process remembers of some keys: that their values are large, or garbage."""
+    """What a process remembers of some keys: that their values are long, or garbage."""
 
-    def __init__(self, most: int = 1024) -> None:
+    def __init__(self, most: int = 4096) -> None:
         self._most = most
-        self.large: OrderedDict[bytes, None] = OrderedDict()
-        """Keys of large values, as far as met."""
+        self.sizes: OrderedDict[bytes, int] = OrderedDict()
+        """Of long values, as far as met."""
         self._garbage: OrderedDict[bytes, int] = OrderedDict()
 
-    def note_large(self, key: bytes) -> None:
-        self.large[key] = None
-        if len(self.large) > self._most:
-            self.large.popitem(last=False)
-
     def note_size(self, key: bytes, size: int) -> None:
-        if size >= LARGE:
-            self.note_large(key)
-        elif self.large:
-            self.large.pop(key, None)
+        if size < LONG:
+            self.sizes.pop(key, None)
+            return
+        self.sizes[key] = size
+        if len(self.sizes) > self._most:
+            self.sizes.popitem(last=False)
 
-    def any_large(self, keys: Sequence[bytes]) -> bool:
-        return any(key in self.large for key in keys)
+    def longest(self, keys: Sequence[bytes]) -> int:
+        """How long a value must be expected to be among those of `keys`."""
+        return max([self.sizes.get(key, 0) for key in keys])
 
     def is_old_garbage(self, key: bytes, stored: bytes) -> bool:
         """Whether the very same was read before, over a connection that was dropped for it.

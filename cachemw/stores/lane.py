@@ -27,7 +27,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.breaker import Breaker
-from cachemw.stores.cargo import CommonRead, Desync, Job, Ping, ReadJob
+from cachemw.stores.cargo import Desync, Job, Ping, ReadJob, together
 from cachemw.stores.wire import Dial, adopt, release
 from cachemw.telemetry.counters import Spans
 
@@ -154,7 +154,7 @@ class Lane(asyncio.Protocol):
         turn, self._turn = self._turn, []
         reads, self._reads = self._reads, []
         if reads:
-            turn.append(reads[0].pack() if len(reads) == 1 else CommonRead(reads))
+            turn += together(reads)
         # The deadline counts from here: that the loop was blocked between the call and the write
         # says nothing about the server. Waiting for a connection is part of it.
         now = self._loop.time()

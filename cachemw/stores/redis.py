@@ -33,7 +33,7 @@ from cachemw.stores.clock import (
     time_of,
 )
 from cachemw.stores.cluster import Cluster
-from cachemw.stores.jobs import Command, Delete, Raw, Read, Recall, Run, Scan, Wrapped, Write
+from cachemw.stores.jobs import Command, Delete, Raw, Read, Recall, Run, Scan, Step, Wrapped, Write
 from cachemw.stores.nodes import CONNECT, Node, OneServer, Topology
 from cachemw.stores.selfcheck import self_check
 from cachemw.stores.targets import Target, from_client
@@ -84,18 +84,16 @@ class RedisStore(Store):
     def get_many(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         if not keys:
             return _Joined(_NOTHING, list)
-        prefix = self.prefix
-        full = [prefix + key for key in keys]
-        jobs = self._topology().submit_read(Read(full, self._recall))
-        if len(jobs) == 1:
-            return jobs[0].future
-        return _Joined([job.future for job in jobs], functools.partial(_in_order, full, jobs))
+        return self._read(self._full(keys))
+
+    def reader(self, keys: Sequence[bytes]) -> Callable[[], Awaitable[list[bytes | None]]]:
+        return functools.partial(self._read, self._full(keys))
 
     def set(self, key: bytes, value: bytes, *, ttl: int) -> Awaitable[None]:
         full = self.prefix + key
         job = Write(full, seal(full, value), ttl)
         if job.is_large:
-            self._recall.note_large(full)
+            self._recall.note_size(full, len(value))
         return self._submit(job)
 
     def delete(self, keys: Sequence[bytes]) -> Awaitable[int]:
@@ -111,14 +109,24 @@ class RedisStore(Store):
             self._run_dated(script, keys, args) if script.dated else self._run(script, keys, args)
         )
 
+    def prepare(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> Callable[[], Awaitable[Reply]]:
+        demand_one_slot(script, keys)
+        if script.dated:
+            return super().prepare(script, keys, args)
+        return functools.partial(self._take, self._step(script, keys, args))
+
     def time(self) -> Awaitable[int]:
         return _Joined([self._read_clock()], lambda replies: time_of(replies[0]))
 
     def now(self) -> int:
         clock, local = self._clock, time.monotonic()
-        if local - clock.at > REANCHOR_AFTER and clock.wants_reading(local):
+        passed = local - clock.at
+        if passed > REANCHOR_AFTER and clock.wants_reading(local):
             self._read_clock()
-        return clock.now(local) if clock.anchor else time.time_ns() // 1000
+        # As `clock.now` has it: this is asked with every hit.
+        return clock.anchor + int(passed * 1e6) if clock.anchor else time.time_ns() // 1000
 
     async def scan(self, pattern: bytes) -> AsyncIterator[list[bytes]]:
         match = escape_pattern(self.prefix) + pattern
@@ -203,15 +211,32 @@ class RedisStore(Store):
         self._topology().submit(job)
         return job.future
 
-    def _run(
-        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
-    ) -> "asyncio.Future[Reply]":
+    def _full(self, keys: Sequence[bytes]) -> list[bytes]:
+        prefix = self.prefix
+        return [prefix + key for key in keys]
+
+    def _read(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
+        jobs = self._topology().submit_read(Read(keys, self._recall))
+        if len(jobs) == 1:
+            return jobs[0].future
+        return _Joined([job.future for job in jobs], functools.partial(_in_order, keys, jobs))
+
+    def _step(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Step:
         wrapped = self._scripts.get(script)
         if wrapped is None:
             wrapped = self._scripts[script] = Wrapped(script)
-        prefix = self.prefix
-        nonce = b"%b-%x" % (self._process, next(self._numbers))
-        return self._submit(Run(wrapped, [prefix + key for key in keys], args, nonce))
+        return Step(wrapped, self._full(keys), args)
+
+    def _take(self, step: Step) -> "asyncio.Future[Reply]":
+        topology = self._topology()  # a new one means another process, perhaps
+        job = Run(step, b"%b-%x" % (self._process, next(self._numbers)))
+        topology.submit(job)
+        return job.future
+
+    def _run(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> "asyncio.Future[Reply]":
+        return self._take(self._step(script, keys, args))
 
     def _run_dated(
         self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]

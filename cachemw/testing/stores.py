@@ -171,6 +171,15 @@ async def a_prepared_script_runs_each_time(store: Store) -> None:
     _demand(replies == [plain, plain], f"a prepared script answered {replies}, not {plain!r}")
 
 
+async def a_prepared_read_reads_each_time(store: Store) -> None:
+    here, nowhere = _key(), _key()
+    read = store.reader((here, nowhere))
+    for number in range(3):
+        value = b"%d" % number
+        await store.set(here, value, ttl=LONG)
+        _demand(await read() == [value, None], "a prepared read is not what `get_many` reads")
+
+
 async def scripts_are_indivisible(store: Store) -> None:
     key = _key()
     replies = await together([store.run(_COUNT, (key,), ()) for _ in range(300)])
@@ -276,6 +285,7 @@ async def _batches(store: Store, pattern: bytes) -> AsyncIterator[list[bytes]]:
 STORE_CHECKS: Sequence[Check] = (
     what_was_set_is_read,
     many_are_read_in_the_order_asked,
+    a_prepared_read_reads_each_time,
     deleted_keys_are_gone_and_counted,
     large_values_come_back_whole,
     a_value_under_another_key_is_nobodys,

@@ -13,7 +13,7 @@ import pytest
 
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import together
-from cachemw.stores.jobs import Read
+from cachemw.stores.jobs import LARGE, LONG, Read
 from cachemw.stores.redis import RedisStore
 from cachemw.stores.targets import from_url
 from cachemw.telemetry.counters import Spans
@@ -68,6 +68,21 @@ async def test_what_is_called_in_one_turn_travels_in_one_command(
     assert await alice == [b"secret of alice", None]
     assert await bob == [b"secret of bob", b"secret of alice"]
     assert proxy.commands == before + 1
+
+
+async def test_a_long_value_travels_apart_from_the_others_of_its_turn(
+    proxy: FaultProxy, patient: RedisStore
+) -> None:
+    async def commands() -> int:
+        before = proxy.commands
+        reads = [patient.get(name) for name in (b"alice", b"long", b"bob")]
+        assert (await asyncio.gather(*reads))[::2] == [b"secret of alice", b"secret of bob"]
+        return proxy.commands - before
+
+    await patient.set(b"long", b"x" * LONG, ttl=60_000)
+    assert [await commands(), await commands()] == [1, 2]  # not before that is known
+    await patient.set(b"long", b"short", ttl=60_000)
+    assert [await commands(), await commands()] == [2, 1]
 
 
 async def test_a_whole_crowd_shares_one_connection(proxy: FaultProxy, patient: RedisStore) -> None:
@@ -428,7 +443,7 @@ async def test_a_value_too_long_for_the_deadline_is_read_beside_from_then_on(
     assert await outcome(store.get(b"large")) in ("timeout", "overloaded")
     (node,) = store._topology().known_nodes()
     assert node.beside.connects == 0
-    assert store._recall.any_large([store.prefix + b"large"])
+    assert store._recall.longest([store.prefix + b"large"]) >= LARGE
     await outcome(store.get(b"large"))
     assert node.beside.connects == 1
 
