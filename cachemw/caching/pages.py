@@ -14,7 +14,7 @@ file answers is what would have been answered there, to the byte.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from typing import TypeAlias
 
 from cachemw.caching.compression import decompressed
@@ -30,7 +30,7 @@ from cachemw.telemetry.events import shortened
 
 Address: TypeAlias = tuple[Hashable, ...]
 Fields: TypeAlias = Mapping[bytes, bytes]
-Values: TypeAlias = Sequence[bytes | None]
+Values: TypeAlias = list[bytes | None]
 Reader: TypeAlias = Callable[[tuple[bytes, ...]], Callable[[], Awaitable[Values]]]
 Served: TypeAlias = tuple[float, Answer]
 """An answer, and the age of what it was made of."""

@@ -155,13 +155,6 @@ class NearStore(Store):
     def delete(self, keys: Sequence[bytes]) -> Awaitable[int]:
         return self._changing(keys, self.store.delete(keys))
 
-    def prepare(
-        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
-    ) -> Callable[[], Awaitable[Reply]]:
-        if not any(key.startswith(WATCHED) for key in keys):  # of no concern to this memory
-            return self.store.prepare(script, keys, args)
-        return super().prepare(script, keys, args)
-
     def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
         return self._changing(keys, self.store.run(script, keys, args))
 
