@@ -30,7 +30,7 @@ if not sys.platform.startswith("linux"):
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -84,11 +84,12 @@ def serving(
     counting: bool = True,
     url: str = "",
     nodes: Sequence[int] = (),
+    within: Sequence[str] = (),
 ) -> Iterator[Server | None]:
     """The subject, started; None, with a line that says why, when it does not start.
 
     Handlers count their runs if `counting`. With a `url` it uses the servers there, whose ports are
-    `nodes`, instead of one of its own.
+    `nodes`, instead of one of its own. `within` is a command that runs the server, slowly perhaps.
     """
     python = subject.python()
     if python is None:
@@ -103,7 +104,14 @@ def serving(
             "BENCH_RUNS": str(runs) if counting else "",
             "PYTHONPATH": str(ROOT),
         }
-        command = [str(python), "-m", "uvicorn", "--factory", f"benchmarks.apps.{subject.factory}"]
+        command = [
+            *within,
+            str(python),
+            "-m",
+            "uvicorn",
+            "--factory",
+            f"benchmarks.apps.{subject.factory}",
+        ]
         command += ["--port", str(port), "--workers", str(workers), "--no-access-log"]
         command += ["--loop", "uvloop", "--http", "httptools", "--log-level", "warning"]
         with (home / "log").open("wb") as log:

@@ -1,9 +1,9 @@
 """The lane: one connection to one server that everybody in this event loop shares.
 
 What is submitted within one turn of the loop leaves in one write; reads of one turn become one MGET
-in which no key stands twice. Replies arrive in the order of the commands, and each goes to the job
-at the head of the queue. One timer watches the oldest job only: since replies keep their order,
-nobody behind it can be answered before it.
+in which no key stands twice, apart from those of long values. Replies arrive in the order of the
+commands, and each goes to the job at the head of the queue. One timer watches the oldest job only:
+since replies keep their order, nobody behind it can be answered before it.
 
 A lane has one answer to every doubt, whether a deadline, a broken stream, or a reply that does not
 fit its job: it drops the connection, and everybody in flight hears `StoreUnavailable`. So a
