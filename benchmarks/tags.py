@@ -21,13 +21,15 @@ BATCH = 500
 TTL = 3600
 
 
-async def median(call: Callable[[], Awaitable[object]]) -> float:
-    times: list[float] = []
+async def medians(*calls: Callable[[], Awaitable[object]]) -> list[float]:
+    """Of calls that take turns, since a machine is fast at one moment and slow at another."""
+    times: list[list[float]] = [[] for _ in calls]
     for _ in range(TURNS):
-        began = time.perf_counter()
-        await call()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+        for call, took in zip(calls, times, strict=True):
+            began = time.perf_counter()
+            await call()
+            took.append(time.perf_counter() - began)
+    return [statistics.median(took) for took in times]
 
 
 async def measure(url: str) -> dict[str, float]:
@@ -39,8 +41,10 @@ async def measure(url: str) -> dict[str, float]:
             numbers = range(start, min(start + BATCH, entries))
             values = {f"entry:{number}": "x" * 200 for number in numbers}
             await cache.set_many(values, TTL, tags=["products"])
-        found[str(entries)] = await median(lambda: cache.purge(tags=["products"]))
-    found["set"] = await median(lambda: store.set(b"benchmark", b"x" * 200, ttl=TTL * 1000))
+        found[str(entries)], found["set"] = await medians(
+            lambda: cache.purge(tags=["products"]),
+            lambda: store.set(b"benchmark", b"x" * 200, ttl=TTL * 1000),
+        )
     await store.aclose()
     return found
 
