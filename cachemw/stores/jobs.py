@@ -103,11 +103,16 @@ class Read(Command[list[bytes | None]]):
 
     def __init__(self, keys: Sequence[bytes], recall: "Recall") -> None:
         longest = recall.longest(keys) if recall.sizes else 0
-        super().__init__(keys[0], b"", is_large=longest >= LARGE or len(keys) > WIDE)
         # Who reads a long value has it when it is here, not when those of all others are.
         self.is_alone = longest >= LONG
         self.keys = keys
         self.recall = recall
+        # As `Command` has it, without a call more: this is on the way of every hit.
+        self.key, self.command = keys[0], b""
+        self.is_large = longest >= LARGE or len(keys) > WIDE
+        self.hops, self.reroute, self.counts = 0, None, None
+        loop = asyncio.get_running_loop()
+        self.born, self.future = loop.time(), loop.create_future()
 
     def pack(self) -> "Read":
         """Make it a command of its own."""
@@ -222,7 +227,12 @@ class Run(Command[Reply]):
 
     def __init__(self, step: "Step", nonce: bytes) -> None:
         self.step, self.nonce = step, nonce
-        super().__init__(step.keys[0], step.command(nonce))
+        # As `Command` has it, without a call more: this is on the way of every limit and session.
+        self.key, self.command = step.keys[0], step.command(nonce)
+        self.is_large = len(self.command) >= LARGE
+        self.hops, self.reroute, self.counts = 0, None, None
+        loop = asyncio.get_running_loop()
+        self.born, self.future = loop.time(), loop.create_future()
 
     def refused(self, text: str) -> None:
         if text.startswith("NOSCRIPT"):
