@@ -75,6 +75,8 @@ class RedisStore(Store):
         self._clock = ServerClock()
         self._scripts: dict[Script, Wrapped] = {}
         self._recall = Recall()
+        self._is_in_parts = self.target.is_cluster
+        """Whether not every script may name every key."""
 
     def __repr__(self) -> str:
         return f"<RedisStore {self.target}>"
@@ -241,17 +243,23 @@ class RedisStore(Store):
     def _run_dated(
         self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
     ) -> Awaitable[Reply]:
-        if not self.target.is_cluster:
+        if not self._is_in_parts:
             told = time_args(self._clock.seen)
             both = self._run(dated(script), (*keys, CLOCK_KEY), (*args, *told))
-            return _Joined([both], self._take_reading)
+            return _Dated(both, self._take_reading, lambda: self._run_apart(script, keys, args))
         # The clock is in one place of a cluster, and the keys may be in another.
         running = asyncio.ensure_future(self._run_after(self.time(), script, keys, args))
         running.add_done_callback(_heard)
         return running
 
-    def _take_reading(self, replies: Sequence[Reply]) -> Reply:
-        reading, reply = dated_reply(replies[0])
+    def _run_apart(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
+    ) -> Awaitable[Reply]:
+        self._is_in_parts = True
+        return self._run_dated(script, keys, args)
+
+    def _take_reading(self, both: Reply) -> Reply:
+        reading, reply = dated_reply(both)
         self._clock.seen = max(self._clock.seen, time_of(reading))
         return reply
 
@@ -315,6 +323,30 @@ class _Joined(Generic[T, R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         return self._join((yield from together(self._awaitables).__await__()))
+
+
+class _Dated:
+    """A dated script in one step, or in two: there are clusters behind one address that makes them
+    look like one server. They refuse the one step, and have not taken it."""
+
+    __slots__ = ("_apart", "_both", "_take")
+
+    def __init__(
+        self,
+        both: "asyncio.Future[Reply]",
+        take: Callable[[Reply], Reply],
+        apart: Callable[[], Awaitable[Reply]],
+    ) -> None:
+        self._both, self._take, self._apart = both, take, apart
+
+    def __await__(self) -> Generator[Any, None, Reply]:
+        try:
+            both = yield from self._both.__await__()
+        except StoreUnavailable as error:
+            if not error.detail.startswith("CROSSSLOT"):
+                raise
+            return (yield from self._apart().__await__())
+        return self._take(both)
 
 
 def _heard(running: "asyncio.Future[Reply]") -> None:

@@ -24,10 +24,10 @@ from cachemw.stores.clock import (
 from cachemw.stores.memory import MemoryStore
 from cachemw.stores.redis import RedisStore
 from cachemw.stores.targets import from_url
-from cachemw.testing import FakeClock
+from cachemw.testing import FakeClock, FaultProxy
 from tests.servers import Server
 from tests.stores.conftest import Opener
-from tests.stores.scripts import DATED_ECHO, WRITE
+from tests.stores.scripts import DATED_ECHO, ECHO, WRITE
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +141,24 @@ async def test_readings_that_a_new_primary_never_heard_of_are_not_given_again(
     seen = await store.time()
     await store.delete((CLOCK_KEY,))
     assert await store.time() > seen > ahead
+
+
+async def test_a_cluster_that_looks_like_one_server_reads_the_clock_first(
+    redis_url: str, opened: Opener
+) -> None:
+    async with FaultProxy(redis_url) as proxy:
+        store = opened(proxy.url)
+        await store.time()
+        for script in (ECHO, DATED_ECHO):  # so that the server knows them all
+            await store.run(script, (b"k",), ())
+        proxy.change_next_reply(
+            lambda _: [b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"], to="EVALSHA"
+        )
+        for word in (b"first", b"second"):
+            before = proxy.commands
+            reply = await store.run(DATED_ECHO, (b"k",), (word,))
+            assert cast(list[bytes], reply)[-1] == word
+            assert proxy.commands - before == (3 if word == b"first" else 2)
 
 
 async def test_what_a_dated_script_was_told_is_not_given_again(store: RedisStore) -> None:
