@@ -58,9 +58,9 @@ def addressed(scope: Scope) -> tuple[tuple[Hashable, ...] | None, dict[bytes, by
     if host is None or len(fields) != len(lines):
         return None, fields
     try:
-        return (host, _named_by(scope)), fields
+        return (id(scope.get("app")), host, _named_by(scope)), fields
     except KeyError:  # servers may leave some of it out
-        return (host, tuple(map(scope.get, _NAMED_BY))), fields
+        return (id(scope.get("app")), host, tuple(map(scope.get, _NAMED_BY))), fields
 
 
 def response_head(message: Message) -> ResponseHead:

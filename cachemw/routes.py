@@ -358,10 +358,11 @@ class RouteTable(Generic[P]):
 
     def is_current(self, app: object) -> bool:
         """Whether the app's routes are those that were read."""
-        lists = self._lists
-        if lists and self._app is app:
-            return self._holder.routes is lists[0] and sum(map(len, lists)) == self._count
-        return getattr(app, "routes", None) is None
+        lists, holder = self._lists, self._holder
+        if holder is None:
+            return getattr(app, "routes", None) is None
+        is_same = self._app is app and holder.routes is lists[0]
+        return is_same and sum(map(len, lists)) == self._count
 
     def resolve(self, app: object) -> None:
         """Read the app's routes and marks; a mark that is wrong raises here."""
@@ -374,10 +375,11 @@ class RouteTable(Generic[P]):
         self._hosts = list({id(r.host): r.host for r, _ in marked if r.host is not None}.values())
         self._tables = {}
         # The property of an app asks its router, for good: what is served was made from that one.
-        self._app, router = app, getattr(app, "router", None)
-        routes = getattr(app, "routes", ())
-        self._holder = router if getattr(router, "routes", None) is routes else app
-        self._lists = list(_lists(routes))
+        self._app, self._holder, self._lists = app, None, []
+        routes, router = getattr(app, "routes", None), getattr(app, "router", None)
+        if routes is not None:
+            self._holder = router if getattr(router, "routes", None) is routes else app
+            self._lists = list(_lists(routes))
         self._count = sum(map(len, self._lists))
 
     @property

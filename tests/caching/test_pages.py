@@ -266,6 +266,37 @@ async def test_what_was_read_in_vain_is_not_read_again() -> None:
     store.get_many = read
 
 
+@pytest.mark.parametrize("app", [None, object()])
+async def test_an_app_without_routes_takes_the_short_way_once_it_has_begun(app: object) -> None:
+    cache = cached()
+    cache.middleware.policies.resolve(app)  # as its lifespan does
+    cache.origin.answers("hello", headers=FRESH)
+    client = Client(cache.middleware, scope={} if app is None else {"app": app})
+    for _ in range(3):
+        await client.get("/")
+    watched = Watched(cache)
+    assert (await client.get("/")).cache == "hit"
+    assert watched.long == 0
+
+
+async def test_pages_of_an_app_with_routes_are_not_those_of_one_without() -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    from cachemw import cached as marked
+
+    never = marked(CachePolicy(methods=frozenset()))
+    app = Starlette(routes=[Route("/", never(lambda _: None))])
+    cache = cached()
+    cache.origin.answers("hello", headers=FRESH)
+    for _ in range(3):
+        plain = await cache.get("/")
+    assert plain.cache == "hit"
+    for _ in range(2):
+        assert (await Client(cache.middleware, scope={"app": app}).get("/")).cache is None
+        assert (await cache.get("/")).cache == "hit"
+
+
 @pytest.mark.parametrize("before", [[], ["/elsewhere"]])
 async def test_routes_that_change_are_read_again(before: list[str]) -> None:
     """A policy marked on a route that came later is heeded at once, whoever asks first."""
