@@ -24,7 +24,8 @@ from cachemw.openapi import document
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.middleware import RateLimitMiddleware
 from cachemw.ratelimit.rule import RateLimit
-from cachemw.routes import Routes, RouteTable
+from cachemw.routes import Routes
+from cachemw.routetable import RouteTable
 from cachemw.sessions.middleware import SessionMiddleware
 from cachemw.sessions.options import SessionOptions
 from cachemw.sessions.sessions import Sessions

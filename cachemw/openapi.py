@@ -11,7 +11,7 @@ from typing import Any
 from cachemw.caching.judging import POLICY_STATUSES
 from cachemw.caching.policy import CachePolicy
 from cachemw.ratelimit.openapi import Schema, operations
-from cachemw.routes import RouteTable
+from cachemw.routetable import RouteTable
 
 _TEXT = {"schema": {"type": "string"}}
 _ETAG: Schema = {"ETag": {"description": "Send it back in If-None-Match.", **_TEXT}}

@@ -62,7 +62,7 @@ LAYERS = [
     # bytes to and from the store; scopes and messages
     ("stores/*", "asgi", "ahead"),
     # decisions: nothing waits, and `now` is an argument
-    ("routes", "caching/*", "sessions/*", "ratelimit/*", "telemetry/*"),
+    ("routes", "routetable", "caching/*", "sessions/*", "ratelimit/*", "telemetry/*"),
     # values
     ("messages", "errors", "durations", "scripts", "clientip", "sizes", "words", "scopekeys"),
 ]

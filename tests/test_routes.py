@@ -23,7 +23,8 @@ from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
 from cachemw.errors import ConfigurationError
-from cachemw.routes import AppRoute, Pattern, Routes, RouteTable, app_routes
+from cachemw.routes import AppRoute, Pattern, Routes, app_routes
+from cachemw.routetable import RouteTable
 
 
 def policy_of(routes: Routes[str], method: str, path: str) -> str | None:

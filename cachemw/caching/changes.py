@@ -27,7 +27,8 @@ from cachemw.caching.stamps import namespace_tag
 from cachemw.caching.tags import TagInputs
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import RequestHead, ResponseHead
-from cachemw.routes import Matched, RouteTable
+from cachemw.routes import Matched
+from cachemw.routetable import RouteTable
 from cachemw.stores.base import Store
 from cachemw.telemetry.events import Subject, shortened
 from cachemw.telemetry.timing import purging

@@ -41,7 +41,8 @@ from cachemw.caching.rules import admit
 from cachemw.caching.status import Forward
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.messages import Headers, ResponseHead
-from cachemw.routes import Matched, Routes, RouteTable, app_routes
+from cachemw.routes import Matched, Routes, app_routes
+from cachemw.routetable import RouteTable
 from cachemw.scopekeys import RESULT
 from cachemw.stores.base import Store
 from cachemw.stores.near import NearStore, with_near

@@ -37,7 +37,8 @@ from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
 from cachemw.ratelimit.toll import Toll
 from cachemw.ratelimit.verdicts import Demand, Verdict
-from cachemw.routes import AppRoute, Matched, Routes, RouteTable, app_routes
+from cachemw.routes import AppRoute, Matched, Routes, app_routes
+from cachemw.routetable import RouteTable
 from cachemw.scripts import Reply
 from cachemw.stores.base import Store
 

@@ -31,7 +31,8 @@ from cachemw.caching.marks import (
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.tags import TagInputs
 from cachemw.errors import ConfigurationError
-from cachemw.routes import Routes, RouteTable
+from cachemw.routes import Routes
+from cachemw.routetable import RouteTable
 
 
 def ttl_of(app: object, path: str, method: str = "GET") -> object:
