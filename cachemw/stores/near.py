@@ -131,7 +131,6 @@ class NearStore(Store):
         if keys is None:
             self.keys.clear()
             self.bytes = 0
-            self._awake_until = 0.0
             self._spoiled.update(self._being_read)
         else:
             self._forget([key[self._cut :] for key in keys])
