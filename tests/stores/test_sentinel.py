@@ -47,7 +47,9 @@ async def test_h4_a_frozen_primary_is_left_for_the_new_one(
     frozen = sentinel.primary()
     frozen.stop()
     await until_written(store)
-    assert sentinel.primary() is not frozen
+    # Not every sentinel knows by now whom the others have chosen; the server itself does.
+    others = [each for each in sentinel.data if each is not frozen]
+    assert "master" in [each.info("replication")["role"] for each in others]
 
 
 async def test_h4_a_sentinel_that_hangs_costs_nothing(sentinel: Sentinels, opened: Opener) -> None:
