@@ -5,8 +5,9 @@ and back, because `Set-Cookie`, `Link` and `Vary` mean something when repeated.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 Header: TypeAlias = tuple[bytes, bytes]
 Headers: TypeAlias = tuple[Header, ...]
@@ -14,8 +15,7 @@ Headers: TypeAlias = tuple[Header, ...]
 _DEFAULT_PORTS = {"http": b":80", "https": b":443"}
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(Struct, frozen=True):
     """What a request asks, before its body. Path and query are the raw bytes of the wire."""
 
     method: str
@@ -26,8 +26,7 @@ class RequestHead:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(Struct, frozen=True):
     """How a response begins: its status and its header lines."""
 
     status: int

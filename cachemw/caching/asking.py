@@ -9,8 +9,8 @@ Whoever waits leaves with its client. The fill does not mind.
 
 import asyncio
 import contextlib
-from dataclasses import replace
 
+from msgspec import structs
 from starlette.types import Message, Scope
 
 from cachemw.asgi import body_message, respond, start_message
@@ -134,7 +134,7 @@ class Asking:
             if isinstance(outcome, Instead) and outcome.is_stale:
                 # Its stale entry may have been purged before this request began: use our own.
                 own = self.stale
-                outcome = _FAILED if own is None else replace(outcome, entry=own)
+                outcome = _FAILED if own is None else structs.replace(outcome, entry=own)
             elif isinstance(outcome, Instead) and outcome.is_for_first:
                 outcome = Direct(Reason.NOT_MODIFIED)
             elif isinstance(outcome, Instead | Broadcast) and not await self._is_for_us(
@@ -148,7 +148,7 @@ class Asking:
                 await self._serve(outcome, waiting.reader, is_first=False)
                 return True
         if outcome is not _FAILED:
-            self.why = replace(self.why, detail=Reason.UNCACHEABLE)
+            self.why = structs.replace(self.why, detail=Reason.UNCACHEABLE)
         await self._lead(alone=True)
         return True
 

@@ -26,11 +26,11 @@ reads. Bytes that are not exactly this are `UnreadableEntry`: a miss.
 Times are microseconds on the fleet's clock, spans are seconds.
 """
 
-from dataclasses import dataclass
 from math import isfinite
 from typing import TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from cachemw.caching.compression import ANY, Compression, compressed, decompressed
 from cachemw.caching.freshness import Lifetime, current_age
@@ -50,7 +50,7 @@ _ENTRY, _VARIANT, _SIGNPOST, _REFUSAL = b"EUVR"
 _LENGTH = b"content-length"
 
 
-class EntryHeader(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+class EntryHeader(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Everything about a response but its body."""
 
     status: int
@@ -79,8 +79,7 @@ class EntryHeader(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
         return max(0, self.received - self.born) / 1e6  # of two readings of a clock
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A stored response, and how it may be used."""
 
     header: EntryHeader
@@ -110,8 +109,7 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Signpost:
+class Signpost(Struct, frozen=True):
     """Stands in the place of an entry whose resource varies."""
 
     fields: tuple[bytes, ...]
@@ -120,8 +118,7 @@ class Signpost:
     """Variants born until this instant are stale, by a soft purge of the URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Stands in the place of an entry that could not be stored."""
 
     reason: Reason

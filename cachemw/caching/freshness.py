@@ -10,8 +10,9 @@ the fields of a `Lifetime` before it is used.
                                              fresh + stale_if_error
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from cachemw.caching.cache_control import NOTHING, CacheControl
 from cachemw.caching.dates import parse_date
@@ -38,8 +39,7 @@ class Source(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(Struct, frozen=True):
     """For how long a response may be used, counted from when it was generated or validated.
 
     `may_be_stale` is False where an explicit directive forbids any stale use (§4.2.4); both

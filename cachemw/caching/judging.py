@@ -10,7 +10,7 @@ arguments, and what goes out is a verdict that the middleware carries out.
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from cachemw.caching.cache_control import NOTHING, TARGETS, CacheControl, effective
 from cachemw.caching.entry import NAMED, Entry, EntryHeader
@@ -52,8 +52,7 @@ _LIFETIME_FIELDS = frozenset({b"cache-control", b"expires", *TARGETS})
 _ENDLESS_TYPES = (b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc")
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """The response may be kept."""
 
     headers: Headers
@@ -84,8 +83,7 @@ class Refuse:
 Verdict: TypeAlias = Keep | Refuse
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(Struct, frozen=True):
     """What the handler itself said about its response."""
 
     ttl: float | None = None
@@ -169,7 +167,7 @@ def confirm(
     verdict = judge(request, head, policy, wishes, asked_at=asked_at, received=received, lot=lot)
     age = initial_age(answer.headers, asked=asked_at, received=received)
     if isinstance(verdict, Keep):
-        return replace(verdict, initial_age=age)
+        return structs.replace(verdict, initial_age=age)
     is_silent = not any(name in _LIFETIME_FIELDS for name, _ in answer.headers)
     if verdict.reason not in (Reason.NO_LIFETIME, Reason.STATUS) or not is_silent:
         return verdict
@@ -191,7 +189,7 @@ def confirmed_for_one(
         received=received,
         initial_age=initial_age(answer.headers, asked=asked_at, received=received / 1e6),
     )
-    return replace(entry, header=header)
+    return structs.replace(entry, header=header)
 
 
 def entry_header(

@@ -7,11 +7,10 @@ that starts later gets what it covered, and no fill that began before it can bri
 
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import msgspec
+from msgspec import Struct, structs
 
 from cachemw.caching.entry import Entry, Refusal, Signpost, pack
 from cachemw.caching.hosts import Hosts
@@ -47,8 +46,7 @@ STAMP_MARGIN = 3_600_000  # milliseconds that a stamp outlives its entry
 _WHOLE = b"-"  # the lease of a resource that does not vary
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """The right to store one variant, and when its making began."""
 
     token: bytes
@@ -164,7 +162,7 @@ class Keeper:
         is_entered = hosts.is_entered(request, ttl)
         if not (lease.is_listed and (is_entered or await hosts.admit(request, ttl))):
             tags = (*entry.header.tags, UNLISTED_TAG)
-            entry = replace(entry, header=msgspec.structs.replace(entry.header, tags=tags))
+            entry = structs.replace(entry, header=structs.replace(entry.header, tags=tags))
         now, span = self._store.now(), max(1, int(ttl * 1000))
         lacking = self.stamped.lacking(entry.header.tags, now + 1000 * (span + STAMP_MARGIN))
         steps: list[Awaitable[Any]] = [self._keep(resource, lease, entry, fields, b"%d" % span)]
@@ -267,7 +265,9 @@ class Keeper:
         generation = secrets.token_bytes(8)
         signpost = store.sealed(record, pack(Signpost(fields, generation)))
         key = record_key(resource.primary, variant)
-        packed = store.sealed(key, pack(replace(entry, generation=generation), policy.compress))
+        packed = store.sealed(
+            key, pack(structs.replace(entry, generation=generation), policy.compress)
+        )
         args = (*held, signpost, variant, packed, b"%d" % policy.max_variants)
         return store.run(KEEP, (record, resource.leases, key, resource.census), args)
 

@@ -5,8 +5,9 @@ Direct      it may not: it goes to the one who asked first, and the others go th
 Instead     an entry is served in its place: another worker's, the confirmed one, or a stale one
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from cachemw.caching.cache_control import OUR_TARGET
 from cachemw.caching.entry import Entry
@@ -18,8 +19,7 @@ _TOLD = frozenset({b"cache-control", b"expires", b"vary"})
 _HIDDEN = _TOLD | {b"pragma", OUR_TARGET}
 
 
-@dataclass(frozen=True)
-class Broadcast:
+class Broadcast(Struct, frozen=True):
     """The response is shared by everybody who waits and may have it."""
 
     status: int
@@ -42,8 +42,7 @@ class Broadcast:
         return (*(pair for pair in self.headers if pair[0] not in _HIDDEN), *told)
 
 
-@dataclass(frozen=True)
-class Direct:
+class Direct(Struct, frozen=True):
     """The response goes to the one who asked first, as it is."""
 
     reason: Reason
@@ -54,8 +53,7 @@ class Direct:
         return self.status >= 500
 
 
-@dataclass(frozen=True)
-class Instead:
+class Instead(Struct, frozen=True):
     """This entry is served."""
 
     entry: Entry

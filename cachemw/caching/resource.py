@@ -1,6 +1,6 @@
 """What a request is about, in the terms of the store: its keys, its variant, its tags."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from cachemw.caching.credentials import for_everybody
 from cachemw.caching.keys import census_key, lease_key, record_key, variant_key
@@ -9,8 +9,7 @@ from cachemw.caching.vary import selection
 from cachemw.messages import RequestHead
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """One resource as one request asks for it."""
 
     request: RequestHead

@@ -8,9 +8,10 @@ random number or knows the store: those come in as arguments, and what goes out 
 frozen values that the middleware carries out.
 """
 
-from dataclasses import dataclass, replace
 from math import log
 from typing import TypeAlias
+
+from msgspec import Struct, structs
 
 from cachemw.caching.cache_control import CacheControl, requested
 from cachemw.caching.credentials import credential_in, foreign_cookie_in, has_credentials
@@ -69,8 +70,7 @@ def admit(
 # --- with what is stored
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What a look into the store came to."""
 
     entry: Entry | None = None
@@ -85,8 +85,7 @@ class Found:
     """What was read, if nothing else was needed to find the entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """Serve it; it is fresh, or as fresh as this client wants."""
 
     entry: Entry
@@ -94,16 +93,14 @@ class Hit:
     detail: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StaleHit:
+class StaleHit(Struct, frozen=True):
     """Serve it, and have it refreshed in the background."""
 
     entry: Entry
     detail: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Validate:
+class Validate(Struct, frozen=True):
     """Ask the app first; the entry may be confirmed, or stand in for an error."""
 
     entry: Entry
@@ -111,16 +108,14 @@ class Validate:
     detail: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(Struct, frozen=True):
     """Ask the app."""
 
     forward: Forward
     detail: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OnlyIfCached:
+class OnlyIfCached(Struct, frozen=True):
     """The client wants nothing but a stored response, and there is none (§5.2.1.7)."""
 
 
@@ -137,7 +132,7 @@ def decide(
     age, lifetime = entry.age(now), entry.lifetime
     if found.is_soft:
         # Purged softly: as if its lifetime had just ended.
-        lifetime = replace(lifetime, fresh=min(lifetime.fresh, age), immutable=False)
+        lifetime = structs.replace(lifetime, fresh=min(lifetime.fresh, age), immutable=False)
     if is_fresh_enough(lifetime, age, asked):
         is_late = age >= lifetime.fresh
         refresh = not is_late and _is_due(policy, lifetime, age, entry.header.took, luck)

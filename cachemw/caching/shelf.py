@@ -8,7 +8,8 @@ else: what counts is what was read.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct, structs
 
 from cachemw.caching.entry import Entry, Record, Refusal, Signpost, unpack
 from cachemw.caching.keys import record_key
@@ -27,8 +28,7 @@ from cachemw.stores.near import NearStore
 REMEMBERED = 20_000  # resources
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a resource depended on when it was last seen."""
 
     fields: tuple[bytes, ...] = ()
@@ -146,7 +146,7 @@ def _under(signpost: Signpost, entry: Entry) -> Entry | None:
     """A variant as its signpost has it: None when it belongs to a former one."""
     if entry.generation != signpost.generation:
         return None
-    return replace(entry, is_soft=True) if entry.header.born <= signpost.softened else entry
+    return structs.replace(entry, is_soft=True) if entry.header.born <= signpost.softened else entry
 
 
 def _may_be_near(policy: CachePolicy) -> bool:

@@ -1,10 +1,10 @@
 """The decisions: who is admitted, what is done with what is found, what is kept."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from cachemw.caching.cache_control import NOTHING, CacheControl
 from cachemw.caching.entry import Entry, EntryHeader, pack, unpack
@@ -449,7 +449,7 @@ def test_what_is_stored_of_what_is_kept() -> None:
     assert (header.fresh, header.stale_while_revalidate, header.stale_if_error) == (5, 0, 9)
     assert (header.may_be_stale, header.immutable, header.tags) == (True, True, (b"t",))
     assert (header.has_own_etag, header.has_own_lifetime) == (False, True)
-    ours = replace(keep, tells_clients=True)
+    ours = structs.replace(keep, tells_clients=True)
     header = entry_header(ours, 203, born=2, received=1, tags=(), has_own_etag=True)
     assert (header.took, header.has_own_lifetime) == (0, False)
 
