@@ -39,14 +39,12 @@ class RouteTable(Generic[P]):
         self, app: object, method: str, path: str, headers: Sequence[Header] = ()
     ) -> Matched[P] | None:
         """What applies to a request. `app` is whatever has `.routes`, or None."""
-        routes = getattr(app, "routes", None)
-        if routes is not None:
-            if not self.is_current(app):
-                self.resolve(app)
-            if self._marked:
-                found = self._table(headers).match(method, path)
-                if found is not None and found.policy is not None:
-                    return cast(Matched[P], found)
+        if not self.is_current(app):
+            self.resolve(app)
+        if self._marked:
+            found = self._table(headers).match(method, path)
+            if found is not None and found.policy is not None:
+                return cast(Matched[P], found)
         return self.routes.match(method, path)
 
     def is_current(self, app: object) -> bool:
