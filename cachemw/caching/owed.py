@@ -55,7 +55,7 @@ class Owed:
                 try:
                     is_gone = await self._release(*key, variant)
                 except StoreUnavailable:
-                    break
+                    continue  # in a cluster, the others' servers may be well
                 if is_gone or left == 1:
                     self._steps.pop(key, None)
                 elif key in self._steps:

@@ -32,12 +32,12 @@ Keys and values are bytes. Keys are the feature's own; the store adds its prefix
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from cachemw.errors import ConfigurationError
+from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import SEAL, Reply, Script
 from cachemw.telemetry.tally import Tally
 
@@ -173,6 +173,22 @@ def demand_one_slot(script: Script, keys: Sequence[bytes]) -> None:
         raise ConfigurationError(
             f"script {script.name!r} got keys of different slots: {keys!r}; give them one {{tag}}"
         )
+
+
+class Done(Generic[T]):
+    """A verb that has ended at the call, with its result or a failure."""
+
+    __slots__ = ("_failure", "_result")
+
+    def __init__(self, *result: T, failure: StoreUnavailable | None = None) -> None:
+        self._result = result
+        self._failure = failure
+
+    def __await__(self) -> Generator[None, None, T]:
+        if self._failure is not None:
+            raise self._failure
+        return self._result[0]
+        yield  # makes this a generator, one that never pauses
 
 
 async def together(awaitables: Iterable[Awaitable[T]]) -> list[T]:

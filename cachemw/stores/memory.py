@@ -4,13 +4,13 @@ Everything happens at the call, so every verb is atomic; a lock makes that true 
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from threading import RLock
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.scripts import Reply, Script, WrongType
-from cachemw.stores.base import Store, demand_one_slot, lifetime, seal, unseal
+from cachemw.stores.base import Done, Store, demand_one_slot, lifetime, seal, unseal
 from cachemw.stores.clock import CLOCK_KEY, TIME, dated, dated_reply, time_args, time_of
 from cachemw.stores.keyspace import MemoryKeyspace
 
@@ -97,32 +97,16 @@ class MemoryStore(Store):
         self._last_time = time_of(reading)
         return reply
 
-    def _at_once(self, step: Callable[[], T]) -> "_Done[T]":
+    def _at_once(self, step: Callable[[], T]) -> Done[T]:
         if self._closed:
-            return _Done(failure=StoreUnavailable("closed", "this store was closed"))
+            return Done(failure=StoreUnavailable("closed", "this store was closed"))
         with self._lock:
             try:
                 result = step()
             except WrongType as error:  # a server's script would have ended with this error, too
-                return _Done(failure=StoreUnavailable("refused", f"WRONGTYPE {error}"))
+                return Done(failure=StoreUnavailable("refused", f"WRONGTYPE {error}"))
             finally:
                 endless = self.keyspace.settle()
             if endless:
                 raise ConfigurationError(f"a script left keys without an expiry: {endless!r}")
-        return _Done(result)
-
-
-class _Done(Generic[T]):
-    """An awaitable that knows its end already: what a lane's future is to the other stores."""
-
-    __slots__ = ("_failure", "_result")
-
-    def __init__(self, *result: T, failure: StoreUnavailable | None = None) -> None:
-        self._result = result
-        self._failure = failure
-
-    def __await__(self) -> Generator[None, None, T]:
-        if self._failure is not None:
-            raise self._failure
-        return self._result[0]
-        yield  # makes this a generator, one that never pauses
+        return Done(result)

@@ -15,13 +15,13 @@ being read is handed to the reader, who began before the change, and not kept.
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from cachemw.scripts import Reply, Script
 from cachemw.sizes import size
-from cachemw.stores.base import Store
+from cachemw.stores.base import Done, Store
 from cachemw.stores.redis import RedisStore
 from cachemw.stores.watch import Watch
 from cachemw.telemetry.counters import Spans
@@ -66,7 +66,7 @@ class NearStore(Store):
             return self.store.get_many(keys)
         found = self.at_hand(keys)
         if found is not None:
-            return _Done(found)
+            return Done(found)
         self.misses += 1
         return self._read(keys)
 
@@ -280,16 +280,3 @@ class Kept:
         self.value = value
         self.until = until
         self.read_again = until - MAX_AGE + READ_AGAIN
-
-
-class _Done:
-    """An awaitable that has its result already."""
-
-    __slots__ = ("_result",)
-
-    def __init__(self, result: list[bytes | None]) -> None:
-        self._result = result
-
-    def __await__(self) -> Generator[None, None, list[bytes | None]]:
-        return self._result
-        yield  # makes this a generator, one that never pauses

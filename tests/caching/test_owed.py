@@ -100,6 +100,21 @@ async def test_as_long_as_the_store_is_away_nothing_is_forgotten() -> None:
     await until(lambda: not leases(store))
 
 
+async def test_a_server_that_is_away_holds_up_no_other() -> None:
+    class OfTwo(MemoryStore):
+        def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Any:
+            return _Lost() if keys[0] == b"l:away" else super().run(script, keys, args)
+
+    store = OfTwo()
+    for key in (b"l:away", b"l:here"):
+        await MemoryStore.run(store, LEASE, (key,), (b"-", b"token", b"60000"))
+    owed = Owed(store)
+    for key in (b"l:away", b"l:here"):
+        owed.add(StoreUnavailable("timeout"), key, b"-", b"token")
+    await until(lambda: leases(store) == [b"l:away"])
+    owed.forget()
+
+
 async def test_somebody_elses_lease_stays() -> None:
     store = MemoryStore()
     await store.run(LEASE, (b"l:x",), (b"-", b"theirs", b"60000"))
