@@ -19,7 +19,9 @@ from unittest.mock import patch
 from cachemw.cli import main
 
 ROOT = Path(__file__).parents[2]
-CACHEMW = [sys.executable, "-c", "from cachemw.cli import main; main()"]
+# What a shell has begun in the background is deaf to Ctrl-C, with all that it begins.
+_HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+CACHEMW = [sys.executable, "-c", f"{_HEARS}; from cachemw.cli import main; main()"]
 
 
 @dataclass(frozen=True, slots=True)

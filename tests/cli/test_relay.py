@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
@@ -17,9 +16,8 @@ from cachemw.caching.cache import Cache
 from cachemw.cli import main
 from cachemw.stores import open_store
 from tests import servers
+from tests.cli.terminal import CACHEMW
 from tests.servers import VALKEY, Server
-
-CACHEMW = [sys.executable, "-c", "from cachemw.cli import main; main()"]
 
 Run = Callable[..., "subprocess.Popen[str]"]
 
