@@ -12,7 +12,7 @@ from cachemw.scripts import Keyspace, Reply, WrongType
 from cachemw.sessions.record import GONE, META, NEXT, NOBODY, WAS
 
 Keys: TypeAlias = Sequence[bytes]
-_META = re.compile(rb"1" + rb" ([0-9]{1,14})" * 4 + rb" ([0-9a-fA-F-]+) ([0-9a-fA-F]+)")
+_META = re.compile(rb"1 (\d+) (\d{1,14}) (\d+) (\d+) ([0-9a-fA-F-]+) ([0-9a-fA-F]+)")
 ENTRY = re.compile(rb"([0-9]{1,14}) ([0-9]{1,14}) ([0-9]{1,14}) (.*)", re.DOTALL)
 
 

@@ -14,6 +14,8 @@ good session of a subject; a session whose entry is gone is refused, whoever rem
     <subject digest>:<handle>      <seen> <created> <deadline> <device>      times in ms
 
 The file `lua/look.lua` is the common beginning of those that work on one session; so is `look.py`.
+What only some of them need stands in files of its own, as a server makes all functions of a script
+anew each time it runs it.
 """
 
 from importlib.resources import files
@@ -30,7 +32,7 @@ def _load(db: Keyspace, keys: Keys, args: Keys) -> Reply:
         return [state, look.onward]
     if int(args[0]) > 0:
         look.touch(keys[0], int(args[0]))
-    return [state, look.now, _flat(db.hgetall(keys[0]))]
+    return [*_flat(db.hgetall(keys[0])), look.now]
 
 
 def _save(db: Keyspace, keys: Keys, args: Keys) -> Reply:
@@ -162,18 +164,17 @@ def _flat(fields: dict[bytes, bytes]) -> list[Reply]:
     return [part for pair in fields.items() for part in pair]
 
 
-def _script(name: str, twin: Twin, *, looks: bool = True) -> Script:
+def _script(name: str, twin: Twin, *needs: str) -> Script:
     lua = files("cachemw.sessions").joinpath("lua")
-    parts = ["look.lua", f"{name}.lua"] if looks else [f"{name}.lua"]
-    text = "\n".join(lua.joinpath(part).read_text("utf-8") for part in parts)
+    text = "\n".join(lua.joinpath(f"{part}.lua").read_text("utf-8") for part in (*needs, name))
     return Script(f"session-{name}", text, twin)
 
 
-LOAD = _script("load", _load)
-SAVE = _script("save", _save)
-CREATE = _script("create", _create)
-RENEW = _script("renew", _renew)
-TAKE = _script("take", _take)
-REVOKE = _script("revoke", _revoke, looks=False)
-LIST = _script("list", _list, looks=False)
+LOAD = _script("load", _load, "look")
+SAVE = _script("save", _save, "look", "under_way", "difference")
+CREATE = _script("create", _create, "look", "listing")
+RENEW = _script("renew", _renew, "look", "under_way", "difference", "listing")
+TAKE = _script("take", _take, "look", "under_way")
+REVOKE = _script("revoke", _revoke)
+LIST = _script("list", _list)
 STEPS = (LOAD, SAVE, CREATE, RENEW, TAKE, REVOKE, LIST)

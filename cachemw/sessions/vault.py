@@ -79,13 +79,11 @@ class Vault:
 
     def told(self, session_id: bytes, reply: Reply) -> Found | Lost | None:
         """What came of `ask`. None: that leads on to another id, where `load` follows."""
-        if isinstance(reply, list) and len(reply) == 3:
-            state, now, pairs = reply
-            if state == b"live" and isinstance(now, int) and isinstance(pairs, list):
-                try:
-                    return Found(session_id, unpack(now, pairs, self._cipher))
-                except UnreadableEntry:
-                    return Lost("unreadable")
+        if isinstance(reply, list) and isinstance(reply[-1], int):
+            try:
+                return Found(session_id, unpack(reply[-1], reply[:-1], self._cipher))
+            except UnreadableEntry:
+                return Lost("unreadable")
         step = self._read(LOAD, session_id, reply)
         return None if isinstance(step, _Moved) else self._found(step)
 
@@ -214,6 +212,8 @@ class Vault:
 
     def _read(self, script: Script, session_id: bytes, reply: Reply) -> "_Live | _Moved | Lost":
         match reply:
+            case [*pairs, int(now)] if script is LOAD:
+                return _Live(session_id, now, [pairs])
             case [b"live", int(now), *fields]:
                 return _Live(session_id, now, fields)
             case [b"moved", bytes(nonce)]:

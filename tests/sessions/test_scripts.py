@@ -102,9 +102,13 @@ ABOVE_ANY_SPAN = 10**12
 def blurred(reply: Reply) -> Any:
     """The reply without its moments: the clocks of two stores do not agree to the millisecond."""
     if isinstance(reply, list):
-        if reply and all(isinstance(part, bytes) for part in reply) and len(reply) % 2 == 0:
-            pairs = zip(reply[::2], reply[1::2], strict=True)  # a hash has no order
-            return sorted((blurred(name), blurred(value)) for name, value in pairs)
+        *fields, last = reply or [b""]
+        if isinstance(last, bytes):
+            fields.append(last)
+        if reply and all(isinstance(part, bytes) for part in fields) and len(fields) % 2 == 0:
+            pairs = zip(fields[::2], fields[1::2], strict=True)  # a hash has no order
+            told = sorted((blurred(name), blurred(value)) for name, value in pairs)
+            return told if isinstance(last, bytes) else [*told, blurred(last)]
         return [blurred(part) for part in reply]
     if isinstance(reply, int):
         return "moment" if reply > ABOVE_ANY_SPAN else reply

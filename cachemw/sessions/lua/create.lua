@@ -3,9 +3,8 @@
 -- ARGV: idle ms, absolute ms, subject or -, handle, 1 for a login, most sessions (0: no limit),
 --       device, then field and value by turns
 local idle, absolute, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
-subject, handle = ARGV[3], ARGV[4]
-created, renewed = digits(now), digits(now)
-login = ARGV[5] == '1' and created or '0'
+subject, entry_field = ARGV[3], ARGV[3] .. ':' .. ARGV[4]
+local created = digits(now)
 deadline = now + absolute
 
 -- Without a limit nobody has to make room, and a look at all entries would take the longer the more
@@ -45,7 +44,7 @@ if subject ~= '-' then
 end
 
 redis.call('DEL', KEYS[1]) -- nothing of ours can be there; let nothing else be mixed in
-write_meta(KEYS[1])
+write_meta(KEYS[1], created, ARGV[5] == '1' and created or '0', created)
 for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('PEXPIRE', KEYS[1], math.min(idle, absolute))
 return {'live', now, evicted}

@@ -4,7 +4,7 @@
 -- Where another session follows, a sign stays for a moment: whoever still comes with the old id must
 -- not begin a third one, whose cookie would push the new one out of the browser.
 -- ARGV: how long the sign stays in ms (0: there is none), guards
-local state = look(true)
+local state, onward = look()
 if state ~= 'live' then return {state, onward or ''} end
 local lost = conflict(2)
 if lost then return {'conflict', lost} end
@@ -14,5 +14,5 @@ if tonumber(ARGV[1]) > 0 then
   redis.call('HSET', KEYS[1], '@gone', '1')
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
-if entry then redis.call('HDEL', KEYS[2], entry_field()) end
+if entry then redis.call('HDEL', KEYS[2], entry_field) end
 return {state, now, fields}
