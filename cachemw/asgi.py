@@ -65,7 +65,7 @@ def addressed(scope: Scope) -> tuple[tuple[Hashable, ...] | None, dict[bytes, by
 
 def response_head(message: Message) -> ResponseHead:
     """The head that a `http.response.start` message carries."""
-    headers = ((bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ()))
+    headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
     return ResponseHead(message["status"], tuple(headers))
 
 

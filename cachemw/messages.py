@@ -54,7 +54,7 @@ def combined(headers: Iterable[Header], name: bytes) -> bytes | None:
 
 def without(headers: Iterable[Header], names: frozenset[bytes]) -> Headers:
     """The headers whose name is not among `names`."""
-    return tuple(pair for pair in headers if pair[0] not in names)
+    return tuple([pair for pair in headers if pair[0] not in names])
 
 
 def plain_host(scheme: str, host: bytes) -> bytes:

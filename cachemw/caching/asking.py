@@ -106,7 +106,8 @@ class Asking:
                 leave_traces(fill.scope, call.scope)
                 await self._serve(outcome, waiting.reader, is_first=True)
                 if isinstance(outcome, Broadcast) and not waiting.has_left:
-                    await asyncio.shield(task)  # work in the background of the app may still fail
+                    # Work in the background of the app may still fail.
+                    task.result() if task.done() else await asyncio.shield(task)
             except Broken:
                 await asyncio.shield(task)  # raises what broke it
                 raise

@@ -79,11 +79,14 @@ _OF_A_BODY = frozenset(
 
 def credential_in(headers: Headers, policy: CachePolicy) -> bool:
     """Whether the request says who is asking, cookies apart."""
-    return any(is_credential(name, policy) for name, _ in headers)
+    names = dict(headers)
+    return any(map(_says_who, names)) and any(is_credential(name, policy) for name in names)
 
 
 def foreign_cookie_in(headers: Headers, policy: CachePolicy) -> bool:
     """Whether the request has a cookie that the policy does not name."""
+    if b"cookie" not in dict(headers):
+        return False
     for line in lines_of(headers, b"cookie"):
         if not policy.cookie_names:
             return True
@@ -140,15 +143,16 @@ def scope_for_everybody(scope: Mapping[str, Any], policy: CachePolicy) -> dict[s
     """What stands in the place of an outer layer's knowledge, for a fill: nobody is asking."""
     if keeps_users_apart(policy):
         return dict(scope)
-    plain = {name: value for name, value in scope.items() if name != "session"}
+    plain = dict(scope)
+    plain.pop("session", None)
     if "user" in plain:
         plain["user"] = UnauthenticatedUser()
     if "auth" in plain:
         plain["auth"] = AuthCredentials()
     if not policy.identities:  # one of them may well be about the address
         plain["client"] = NOBODY
-    extensions: Mapping[str, Any] = scope.get("extensions") or {}
-    plain["extensions"] = {name: value for name, value in extensions.items() if name != "tls"}
+    offered: Mapping[str, Any] | None = scope.get("extensions")
+    plain["extensions"] = {key: offered[key] for key in offered if key != "tls"} if offered else {}
     return plain
 
 
@@ -157,7 +161,7 @@ def for_everybody(headers: Headers, policy: CachePolicy, *, keeps_body: bool) ->
 
     Where the policy keeps users apart, or lets the app see who asks, their credentials stay.
     """
-    if all(map(_is_anybodys, [name for name, _ in headers])):
+    if all(map(_is_anybodys, dict(headers))):
         return _with_one_host(headers)
     named = {name.encode() for name in policy.header_names}
     kept: Iterable[Header] = unconditional(headers)

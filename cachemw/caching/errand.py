@@ -54,7 +54,8 @@ def errand(
         ENDING: Ending(),
     }
     made[ASKED_BY] = None if is_refresh else scope
-    made["extensions"] = plain_extensions(made)
+    if made.get("extensions"):
+        made["extensions"] = plain_extensions(made)
     if "state" in scope:
         made["state"] = _state_for(policy, scope["state"], app_state)
     if is_refresh and not policy.identities and policy.identity is None:

@@ -9,6 +9,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from cachemw.caching.fill import Acquire, Fill
@@ -57,7 +58,6 @@ class Flights:
         context = context_under(fill.resource.policy)
         task = asyncio.get_running_loop().create_task(fill.run(acquire), context=context)
         self._hold(task, fill, is_shared)
-        task.add_done_callback(_retrieve)
         return task
 
     def may_refresh(self, resource: Resource, variant: bytes) -> bool:
@@ -153,15 +153,26 @@ class Flights:
     def _hold(self, task: asyncio.Task[None], fill: Fill, is_shared: bool) -> None:
         fill.task = task
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if is_shared:
-            fields = fill.tenure.fields
-            variant = fill.resource.variant(fields)
+        fields = fill.tenure.fields
+        variant = fill.resource.variant(fields) if is_shared else None
+        if variant is not None:
             by_fields = self._fills.setdefault(fill.resource.primary, {})
             by_fields.setdefault(fields, {}).setdefault(variant, []).append(fill)
-            task.add_done_callback(lambda _: self._land(fill, fields, variant))
+        task.add_done_callback(partial(self._land, fill, fields, variant))
 
-    def _land(self, fill: Fill, fields: tuple[bytes, ...], variant: bytes) -> None:
+    def _land(
+        self,
+        fill: Fill,
+        fields: tuple[bytes, ...],
+        variant: bytes | None,
+        task: asyncio.Task[None],
+    ) -> None:
+        self._tasks.discard(task)
+        # Requests that wait for a fill hear of its failure; if they have left, the log does.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.debug("a fill failed", exc_info=error)
+        if variant is None:
+            return
         by_fields = self._fills[fill.resource.primary]
         by_variant = by_fields[fields]
         by_variant[variant].remove(fill)
@@ -181,9 +192,3 @@ def context_under(policy: CachePolicy) -> contextvars.Context:
     if policy.credentials == "strip":
         return contextvars.Context()
     return contextvars.copy_context()
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """The requests that wait for a fill hear of its failure; if they have left, the log does."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.debug("a fill failed", exc_info=error)

@@ -71,7 +71,7 @@ class Flow:
 
     def _tell(self) -> None:
         for reader in self.readers:
-            reader.news.set()
+            reader.wake()
 
     def _trim(self) -> None:
         """Drop what every reader has had."""
@@ -103,7 +103,7 @@ class Flow:
         for reader in [reader for reader in self.readers if reader.at == self._gone]:
             reader.is_too_slow = True
             self.readers.discard(reader)
-            reader.news.set()
+            reader.wake()
         self._trim()
 
     # --- for readers
@@ -131,7 +131,7 @@ class Flow:
     def leave(self, reader: "Reader") -> None:
         if reader in self.readers:
             self.readers.discard(reader)
-            reader.news.set()
+            reader.wake()
             self.passed()
             if not self.readers and self.deserted is not None:
                 self.deserted()
@@ -140,18 +140,24 @@ class Flow:
 class Reader:
     """One reader's place. Iterating gives each chunk, and whether more follow."""
 
-    __slots__ = ("_flow", "at", "is_too_slow", "joined", "news")
+    __slots__ = ("_flow", "_loop", "_news", "at", "is_too_slow", "joined")
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self.at = 0
         self.is_too_slow = False
-        self.joined = asyncio.get_running_loop().time()
-        self.news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.joined = self._loop.time()
+        self._news: asyncio.Future[None] | None = None  # while it waits
 
     def leave(self) -> None:
         """Read no more; an iteration under way ends."""
         self._flow.leave(self)
+
+    def wake(self) -> None:
+        """There is something new, be it the end."""
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     def __aiter__(self) -> "Reader":
         return self
@@ -161,13 +167,13 @@ class Reader:
         if self.at:
             flow.passed()
         while self in flow.readers:
-            self.news.clear()
             found = flow.chunk_for(self)
             if found is not None:
                 return found
             if flow.has_ended_for(self):
                 raise StopAsyncIteration
-            await self.news.wait()
+            self._news = self._loop.create_future()
+            await self._news
         if self.is_too_slow:
             raise Broken("the client read too slowly")
         raise StopAsyncIteration

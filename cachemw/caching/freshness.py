@@ -131,9 +131,12 @@ def age_value(headers: Headers) -> int:
 
 def initial_age(headers: Headers, *, asked: float, received: float) -> float:
     """corrected_initial_age (§4.2.3), of a response that was asked for at `asked`."""
-    apparent_age = max(0.0, received - date_of(headers, received=received))
     # A clock that was set back in between must not make anything younger.
     response_delay = max(0.0, received - asked)
+    names = dict(headers)
+    if b"date" not in names and b"age" not in names:
+        return response_delay
+    apparent_age = max(0.0, received - date_of(headers, received=received))
     return max(apparent_age, age_value(headers) + response_delay)
 
 

@@ -33,8 +33,9 @@ def group_tag(request: RequestHead, group: str) -> bytes:
 
 def _strings(headers: Headers, name: bytes) -> frozenset[str]:
     """A List of Strings. As RFC 9651 §4.2 has it, one wrong member spoils the field."""
-    lines = lines_of(headers, name)
-    members = structured_list(lines) if lines else None
+    if name not in dict(headers):
+        return frozenset()
+    members = structured_list(lines_of(headers, name))
     if not members:
         return frozenset()
     strings = [member for member in members if isinstance(member, str)]

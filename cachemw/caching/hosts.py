@@ -13,6 +13,7 @@ Every process remembers what it has entered, and does so again after some minute
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 from cachemw.messages import RequestHead
@@ -37,8 +38,8 @@ class Hosts:
     def is_entered(self, request: RequestHead, lives: float) -> bool:
         """Whether the origin of a request is known to be in the list for so long: then there is
         nothing to `admit`."""
-        origin = origin_of(request.scheme, request.host)
-        return self._entered.get(origin, 0) >= self._until(lives)
+        until = self._entered.get(origin_of(request.scheme, request.host), 0)
+        return until >= self._store.now() // 1000 + int(lives * 1000)
 
     async def admit(self, request: RequestHead, lives: float) -> bool:
         """Enter the origin of a request, before its response is stored for `lives` seconds.
@@ -48,7 +49,8 @@ class Hosts:
         """
         if self.is_entered(request, lives):
             return True
-        origin, until = origin_of(request.scheme, request.host), self._until(lives)
+        origin = origin_of(request.scheme, request.host)
+        until = self._store.now() // 1000 + int(lives * 1000)
         args = (origin, b"%d" % (lives * 1000 + AHEAD), b"%d" % MOST)
         if await self._store.run(ADMIT, (KEY,), args) != 1:
             if not self._has_warned:
@@ -65,9 +67,6 @@ class Hosts:
         self._entered[origin] = until + AHEAD
         return True
 
-    def _until(self, lives: float) -> int:
-        return self._store.now() // 1000 + int(lives * 1000)
-
     async def known(self) -> list[tuple[str, bytes]]:
         """Every scheme and host that something may be stored for."""
         origins = cast(list[bytes], await self._store.run(ORIGINS, (KEY,), ()))
@@ -75,6 +74,7 @@ class Hosts:
         return [(scheme.decode("utf-8", "replace"), host) for scheme, host in split]
 
 
+@lru_cache(maxsize=MOST)
 def origin_of(scheme: str, host: bytes) -> bytes:
     return scheme.encode() + b" " + host.lower()
 

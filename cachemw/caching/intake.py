@@ -96,7 +96,7 @@ class Intake:
         self._start: Message = {}
         self._verdict: Verdict | None = None
         self._app_has_etag = False
-        self._etag_timer: asyncio.TimerHandle | None = None
+        self._telling: asyncio.Handle | None = None
         self._may_be_cut = False  # what was kept ended without a word of its length
 
     @property
@@ -140,12 +140,6 @@ class Intake:
 
     async def take(self, message: Message) -> None:
         """A message of the response. `RuntimeError` where it has none to send."""
-        await self._take(message)
-        if message["type"] in _BODIES and not message.get("more_body", False):
-            self.has_ended = True
-            self.may_hear.set()
-
-    async def _take(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
             if self._head is not None:
@@ -154,7 +148,7 @@ class Intake:
         elif self._head is None and kind in _BODIES:
             raise RuntimeError("the app sent a body without a response")
         elif self.is_discarding:
-            return
+            pass
         elif not isinstance(self._verdict, Keep):
             await self._pass_on(message)
         elif self._flow.ended and kind in _BODIES:
@@ -166,6 +160,9 @@ class Intake:
             # A body that does not come in chunks.
             await self._turn_direct(Reason.STREAM)
             await self._pass_on(message)
+        if kind in _BODIES and not message.get("more_body", False):
+            self.has_ended = True
+            self.may_hear.set()
 
     # --- it begins
 
@@ -231,11 +228,12 @@ class Intake:
         through queues, soon. One that streams is not waited for.
         """
         self._tenure.select_by(keep.fields)
-        loop = asyncio.get_running_loop()
-        if first_of(keep.headers, b"content-length") is None:
-            loop.call_soon(self._broadcast)
-        else:
-            self._etag_timer = loop.call_later(ETAG_PATIENCE, self._broadcast)
+        has_length = first_of(keep.headers, b"content-length") is not None
+        tell = self._tell_later if has_length else self._broadcast
+        self._telling = asyncio.get_running_loop().call_soon(tell)
+
+    def _tell_later(self) -> None:
+        self._telling = asyncio.get_running_loop().call_later(ETAG_PATIENCE, self._broadcast)
 
     async def _turn_direct(self, reason: Reason) -> None:
         """Leave the response to the one who asked first."""
@@ -262,8 +260,8 @@ class Intake:
             keep, head, unkept = self._verdict, self._head, self._tenure.unkept
             known = keep, self._received, self._tags(keep), unkept
             self.decide(Broadcast(head.status, head.headers, *known))
-            if self._etag_timer is not None:
-                self._etag_timer.cancel()
+            if self._telling is not None:
+                self._telling.cancel()
 
     def _tags(self, keep: Keep) -> tuple[bytes, ...]:
         request, groups = self._resource.request, groups_of(keep.headers)
@@ -284,6 +282,8 @@ class Intake:
             await settled(released)
         elif not more and flow.is_gathering:
             body = flow.gathered + chunk if flow.size else chunk
+            if self._telling is not None:
+                self._telling.cancel()  # the head can say now whether it is stored
             self._add_etag(body)
             await self._store(body)
         self._broadcast()

@@ -67,8 +67,8 @@ class Keep(Struct, frozen=True):
     @property
     def usable(self) -> float:
         """For how many seconds from now it can serve for anything."""
-        left = self.lifetime.usable - self.initial_age
-        return left if self.lifetime.usable > 0 else KEPT_FOR_VALIDATION
+        usable = self.lifetime.usable
+        return usable - self.initial_age if usable > 0 else KEPT_FOR_VALIDATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,15 +204,19 @@ def entry_header(
 ) -> EntryHeader:
     """What is stored of a response that may be kept."""
     lifetime = keep.lifetime
+    spans = (keep.initial_age, lifetime.fresh)
+    spans += (lifetime.stale_while_revalidate, lifetime.stale_if_error)
+    # The same numbers, which take one byte instead of nine when they are whole and small.
+    age, fresh, later, errors = [int(s) if float(s).is_integer() else s for s in spans]
     return EntryHeader(
         status=status,
         headers=keep.headers,
         born=born,
         received=received,
-        initial_age=_brief(keep.initial_age),
-        fresh=_brief(lifetime.fresh),
-        stale_while_revalidate=_brief(lifetime.stale_while_revalidate),
-        stale_if_error=_brief(lifetime.stale_if_error),
+        initial_age=age,
+        fresh=fresh,
+        stale_while_revalidate=later,
+        stale_if_error=errors,
         may_be_stale=lifetime.may_be_stale,
         immutable=lifetime.immutable,
         tags=tags,
@@ -220,11 +224,6 @@ def entry_header(
         has_own_lifetime=not keep.tells_clients,
         target=target[:NAMED],
     )
-
-
-def _brief(span: float) -> float:
-    """The same number, which takes one byte instead of nine when it is whole and small."""
-    return int(span) if float(span).is_integer() else span
 
 
 def _given(response: ResponseHead, policy: CachePolicy, wishes: Wishes) -> float | None:
@@ -283,6 +282,8 @@ def _lifetime(
 
 def _saying_vary(headers: Headers, fields: tuple[bytes, ...], policy: CachePolicy) -> Headers:
     """The same fields, with a Vary by which caches behind us select as we do."""
+    if not fields and not policy.header_names:
+        return headers
     ours = {*fields, *(name.encode() for name in policy.header_names)}
     said = {name.lower() for name in members_of(lines_of(headers, b"vary"))}
     unsaid = sorted(ours - said)
@@ -295,7 +296,7 @@ def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
     A browser's copy cannot be purged. So where only the policy made the response cacheable, it is
     told to ask each time, which costs a 304, or to keep it for `browser_ttl`.
     """
-    names = {name for name, _ in headers}
+    names = dict(headers)
     origin_spoke = b"cache-control" in names or b"expires" in names
     if origin_spoke and not policy.force:
         return headers
@@ -310,8 +311,12 @@ def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
 
 
 def _never_ends(headers: Headers) -> bool:
-    kind = (first_of(headers, b"content-type") or b"").lower()
-    return kind.startswith(_ENDLESS_TYPES) or first_of(headers, b"incremental") == b"?1"
+    for name, value in headers:
+        if name == b"content-type" and value.lower().startswith(_ENDLESS_TYPES):
+            return True
+        if name == b"incremental" and value == b"?1":
+            return True
+    return False
 
 
 def questions_about(entry: Entry) -> Headers:

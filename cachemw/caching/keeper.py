@@ -72,8 +72,8 @@ class Leasing:
 
     def __await__(self) -> Generator[Any, None, Lease | None]:
         try:
-            both: list[Any] = yield from together([self._taken, self._born]).__await__()
-            is_mine, born = both
+            is_mine = yield from self._taken.__await__()
+            born = yield from self._born.__await__()
             if is_mine != 1:
                 return None
             # Before the app is asked, or a purge of its path would go past what it is to make.
@@ -165,12 +165,15 @@ class Keeper:
             entry = structs.replace(entry, header=structs.replace(entry.header, tags=tags))
         now, span = self._store.now(), max(1, int(ttl * 1000))
         lacking = self.stamped.lacking(entry.header.tags, now + 1000 * (span + STAMP_MARGIN))
-        steps: list[Awaitable[Any]] = [self._keep(resource, lease, entry, fields, b"%d" % span)]
-        if lacking:
-            # In front: unlike a step, it may not be left alone, as by a cancellation.
-            steps.insert(0, self.ensure(lacking, lease.born, ttl))
+        storing = self._keep(resource, lease, entry, fields, b"%d" % span)
+        is_ensured: object = True
         try:
-            *ensured, stored = await together(steps)
+            if lacking:
+                # In front: unlike a step, it may not be left alone, as by a cancellation.
+                ensuring: Awaitable[object] = self.ensure(lacking, lease.born, ttl)
+                is_ensured, stored = await together([ensuring, storing])
+            else:
+                stored = await storing
         except StoreUnavailable as error:
             self._doubt(resource, lease)(error)
             raise
@@ -178,7 +181,7 @@ class Keeper:
             self.stamped.note(lacking, now + 1000 * _stamp_lives(span))
         if isinstance(stored, bytes):  # the variant that made room
             await self._store.delete([record_key(resource.primary, stored)])
-        return None if stored != 0 and all(ensured) else Reason.PURGED
+        return None if stored != 0 and is_ensured else Reason.PURGED
 
     def give_back(
         self, resource: Resource, lease: Lease, variant: bytes, reason: Reason | None = None

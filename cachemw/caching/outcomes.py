@@ -38,8 +38,8 @@ class Broadcast(Struct, frozen=True):
 
     def for_first(self) -> Headers:
         """The app's own headers, with what clients are told about keeping the response."""
-        told = tuple(pair for pair in self.keep.headers if pair[0] in _TOLD)
-        return (*(pair for pair in self.headers if pair[0] not in _HIDDEN), *told)
+        told = [pair for pair in self.keep.headers if pair[0] in _TOLD]
+        return (*[pair for pair in self.headers if pair[0] not in _HIDDEN], *told)
 
 
 class Direct(Struct, frozen=True):

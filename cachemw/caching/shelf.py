@@ -52,7 +52,7 @@ class Shelf:
 
     def fields(self, resource: Resource) -> tuple[bytes, ...]:
         """The request fields that are expected to select."""
-        return resource.fields(self._plan(resource).fields)
+        return resource.fields(self._plans.get(resource.primary, _PLAIN).fields)
 
     def variant(self, resource: Resource) -> bytes:
         """The variant that is expected to be this request's."""
@@ -65,7 +65,7 @@ class Shelf:
         tags: tuple[bytes, ...] | None = None,
     ) -> None:
         """Remember what a resource depends on, for the next time."""
-        known = self._plan(resource)
+        known = self._plans.get(resource.primary, _PLAIN)
         extra = known.extra
         if tags is not None:
             is_plain = tags == resource.tags
@@ -85,10 +85,10 @@ class Shelf:
         what was read for it before. Raises `StoreUnavailable`."""
         is_near = not afresh and _may_be_near(resource.policy)
         store = self.near if is_near else self.far
-        plan = self._plan(resource)
+        plan = self._plans.get(resource.primary, _PLAIN)
         fields, tags = resource.fields(plan.fields), (*resource.tags, *plan.extra)
         variant = resource.variant(fields)
-        keys = (record_key(resource.primary), *map(stamp_key, tags))
+        keys = (resource.record, *map(stamp_key, tags))
         if variant:
             keys = (*keys, record_key(resource.primary, variant))
         if look is None or look.keys != keys:
@@ -137,9 +137,6 @@ class Shelf:
         values = await self.far.get_many([stamp_key(tag) for tag in tags])
         stamps = (read_stamp(value) for value in values)
         return any(stamp is not None and born <= stamp.hard for stamp in stamps)
-
-    def _plan(self, resource: Resource) -> Plan:
-        return self._plans.get(resource.primary, _PLAIN)
 
 
 def _under(signpost: Signpost, entry: Entry) -> Entry | None:

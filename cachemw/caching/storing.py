@@ -52,6 +52,7 @@ identifiers and traces name one request. Our own targeted field has done its wor
 PER_EXCHANGE_PREFIXES = (b"ratelimit-", b"x-ratelimit-", b"x-rate-limit-")
 
 _COOKIES = frozenset({b"set-cookie", b"set-cookie2"})
+_VALIDATORS = frozenset({b"etag", b"last-modified"})
 
 _DESCRIBES_STORED_BODY = frozenset(
     {b"content-length", b"content-encoding", b"content-type", b"content-range"}
@@ -94,7 +95,7 @@ def may_store(
 
 def sets_cookie(headers: Headers) -> bool:
     """Whether a response was made for one client, as its cookie tells."""
-    return any(name in _COOKIES for name, _ in headers)
+    return not _COOKIES.isdisjoint(dict(headers))
 
 
 def _forbidden_by_directive(
@@ -108,9 +109,9 @@ def _forbidden_by_directive(
         return Reason.NO_STORE
     if cc.private:
         return Reason.PRIVATE
-    if not shared and not _may_be_shared(cc) and lines_of(request.headers, b"authorization"):
-        return Reason.AUTHORIZATION
-    return None
+    if shared or b"authorization" not in dict(request.headers) or _may_be_shared(cc):
+        return None
+    return Reason.AUTHORIZATION
 
 
 def _may_be_shared(cc: CacheControl) -> bool:
@@ -128,8 +129,7 @@ def _is_cacheable(response: ResponseHead, cc: CacheControl) -> bool:
 
 def is_worth_storing(response: ResponseHead, lifetime: Lifetime) -> bool:
     """Whether a stored copy could ever be used: in its lifetime, stale, or after validation."""
-    has_validator = any(name in (b"etag", b"last-modified") for name, _ in response.headers)
-    return lifetime.usable > 0 or has_validator
+    return lifetime.usable > 0 or not _VALIDATORS.isdisjoint(dict(response.headers))
 
 
 def stored_headers(headers: Headers, cc: CacheControl) -> Headers:
@@ -150,9 +150,10 @@ def _is_passing(name: bytes) -> bool:
 
 
 def _end_to_end(headers: Headers) -> Headers:
-    lines = lines_of(headers, b"connection")
-    listed = {name.lower() for name in members_of(lines)} if lines else ()
-    return without(headers, HOP_BY_HOP.union(listed) if listed else HOP_BY_HOP)
+    if HOP_BY_HOP.isdisjoint(dict(headers)):
+        return headers
+    listed = {name.lower() for name in members_of(lines_of(headers, b"connection"))}
+    return without(headers, HOP_BY_HOP.union(listed))
 
 
 def freshened(stored: Headers, new: Headers, cc: CacheControl) -> Headers:

@@ -55,8 +55,10 @@ class Tenure:
         """Note what selects the response, together with what is known to select others of its
         URL."""
         fields, known = self.resource.fields(vary), self._shelf.fields(self.resource)
-        self.fields = fields if fields == known else tuple(sorted({*fields, *known}))
-        self._shelf.learn(self.resource, self.fields)
+        if fields != known:
+            fields = tuple(sorted({*fields, *known}))
+            self._shelf.learn(self.resource, fields)
+        self.fields = fields
 
     def select_as_known(self) -> None:
         """Note what is known by now to select the responses of its URL."""

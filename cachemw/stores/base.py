@@ -169,7 +169,7 @@ def demand_one_slot(script: Script, keys: Sequence[bytes]) -> None:
     """Refuse, on every store alike, what only a cluster would refuse."""
     if not keys:
         raise ConfigurationError(f"script {script.name!r} was run without keys")
-    if len(keys) > 1 and len({hash_tag(key) for key in keys}) > 1:
+    if len(keys) > 1 and len(set(map(hash_tag, keys))) > 1:
         raise ConfigurationError(
             f"script {script.name!r} got keys of different slots: {keys!r}; give them one {{tag}}"
         )

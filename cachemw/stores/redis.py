@@ -107,9 +107,9 @@ class RedisStore(Store):
 
     def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Awaitable[Reply]:
         demand_one_slot(script, keys)
-        return (
-            self._run_dated(script, keys, args) if script.dated else self._run(script, keys, args)
-        )
+        if script.dated:
+            return self._run_dated(script, keys, args)
+        return self._take(self._step(script, keys, args))
 
     def prepare(
         self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
@@ -214,8 +214,7 @@ class RedisStore(Store):
         return job.future
 
     def _full(self, keys: Sequence[bytes]) -> list[bytes]:
-        prefix = self.prefix
-        return [prefix + key for key in keys]
+        return list(map(self.prefix.__add__, keys))
 
     def _read(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         jobs = self._topology().submit_read(Read(keys, self._recall))
