@@ -21,7 +21,8 @@ _SHORTCUTS = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 def head_of(scope: Scope) -> RequestHead:
     """The request as it came over the wire."""
     raw_path = (scope.get("raw_path") or b"").partition(b"?")[0]
-    if unquote(raw_path.decode("latin-1")) != scope["path"]:  # a layer outside has rewritten it
+    spelt = raw_path.decode("latin-1")
+    if (unquote(spelt) if "%" in spelt else spelt) != scope["path"]:  # rewritten further out
         safe = "/:@!$&'()*+,;=-._~"
         raw_path = quote(scope["path"], safe, errors="surrogatepass").encode("ascii")
     headers = tuple(scope["headers"])

@@ -42,7 +42,7 @@ from cachemw.caching.validation import (
 )
 from cachemw.caching.waiting import Waiting
 from cachemw.errors import StoreUnavailable
-from cachemw.messages import Headers, first_of
+from cachemw.messages import Headers
 from cachemw.telemetry.events import Outcome as Became
 
 _FAILED = Direct(Reason.INCOMPLETE)
@@ -69,7 +69,7 @@ class Asking:
             # What this client would be given is not what others may share, either.
             await call.bypass(Reason.GUARD)
             return
-        if stale is None and first_of(call.request.headers, b"range") is not None:
+        if stale is None and b"range" in dict(call.request.headers):
             # A part is not worth making the client wait for the whole.
             await call.bypass(Reason.PARTIAL, self.why.forward)
             return
@@ -222,6 +222,8 @@ class Asking:
             return
         async for chunk, more in reader:
             await call.send(body_message(chunk, more=more))
+            if not more:
+                return
 
     async def _take_leave(self) -> None:
         """The client has left. Layers further out want to see a response all the same."""

@@ -134,7 +134,7 @@ def requested(headers: Headers) -> CacheControl:
     # §5.4: Pragma is all that HTTP/1.0 had; it counts where there is no Cache-Control.
     if pragma and not lines and b"no-cache" in map(bytes.lower, members_of(pragma)):
         return _NO_CACHE
-    return parse(lines)
+    return parse(lines) if lines else NOTHING
 
 
 def effective(headers: Headers, targets: tuple[bytes, ...] = TARGETS) -> CacheControl:

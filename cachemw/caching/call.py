@@ -91,11 +91,11 @@ class Call:
         collapsed: bool = False,
     ) -> None:
         """Say what becomes of this request, once, before its answer begins."""
-        self.scope[RESULT] = outcome.value
+        self.scope[RESULT] = became = outcome.value
         method, path = self.request.method, shortened(self.scope["path"])
         why, seconds = reason or "", perf_counter() - self.began
         event = Exchange(
-            *(now, method, path, self.route, outcome.value, why, status),
+            *(now, method, path, self.route, became, why, status),
             *(age, seconds, size, saved, stored, collapsed),
         )
         if self.context is None:

@@ -5,13 +5,14 @@ tag and matches nothing, which costs a full response at worst.
 """
 
 import re
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable
 from hashlib import sha256
 
 from cachemw.caching.fields import OWS
 from cachemw.messages import Headers, lines_of
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _TAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 # Unlike a quoted string, a tag knows no escapes: its backslash is a backslash.
 _MEMBER = re.compile(rb'(?:[^",]++|"[^"]*+"|")++')
@@ -19,8 +20,10 @@ _MEMBER = re.compile(rb'(?:[^",]++|"[^"]*+"|")++')
 
 def etag_of(headers: Headers) -> bytes | None:
     """The response's one entity tag; None when there is none, several, or a malformed one."""
+    if b"etag" not in dict(headers):
+        return None
     lines = lines_of(headers, b"etag")
-    if not lines or any(line != lines[0] for line in lines[1:]):
+    if any(line != lines[0] for line in lines[1:]):
         return None
     tag = lines[0].strip(OWS)
     return tag if _TAG.fullmatch(tag) else None
@@ -57,5 +60,5 @@ def generate_etag(
     """
     digest = sha256(content_encoding.lower() + b"\0" + body_digest).digest()
     # 128 bits, in the fewest bytes: it is kept with each entry, and sent with each answer.
-    opaque = urlsafe_b64encode(digest[:16]).rstrip(b"=")
+    opaque = b2a_base64(digest[:16], newline=False).translate(_URL_SAFE).rstrip(b"=")
     return (b'W/"' if weak else b'"') + opaque + b'"'

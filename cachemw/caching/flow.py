@@ -110,11 +110,11 @@ class Flow:
 
     def chunk_for(self, reader: "Reader") -> tuple[bytes, bool] | None:
         """The reader's next chunk and whether more follow, None when there is none yet."""
-        if reader.at == self._end:
+        chunk = self._chunks.get(reader.at)
+        if chunk is None:
             return None
-        chunk = self._chunks[reader.at]
         reader.at += 1
-        is_last = self.ended and reader.at == self._end
+        is_last = self.ended and reader.at not in self._chunks
         return chunk, not is_last
 
     def passed(self) -> None:

@@ -87,16 +87,17 @@ def _freshness(response: ResponseHead, cc: CacheControl, received: float) -> tup
         return float(cc.s_maxage), Source.S_MAXAGE
     if cc.max_age is not None:
         return float(cc.max_age), Source.MAX_AGE
-    expires = lines_of(response.headers, b"expires")
-    if expires and cc.target is None:
-        return _until_expires(expires, response.headers, received), Source.EXPIRES
-    if response.status in HEURISTIC_STATUSES or cc.public:
+    names = dict(response.headers)
+    if b"expires" in names and cc.target is None:
+        return _until_expires(response.headers, received), Source.EXPIRES
+    if b"last-modified" in names and (response.status in HEURISTIC_STATUSES or cc.public):
         guess = _heuristic(response.headers, received)
         return guess, Source.HEURISTIC if guess > 0 else Source.NONE
     return 0.0, Source.NONE
 
 
-def _until_expires(expires: list[bytes], headers: Headers, received: float) -> float:
+def _until_expires(headers: Headers, received: float) -> float:
+    expires = lines_of(headers, b"expires")
     # §4.2.1: with several values, the first or stale. Lines that agree are one value.
     if any(line != expires[0] for line in expires):
         return 0.0

@@ -15,14 +15,14 @@ from cachemw.messages import Headers, RequestHead, ResponseHead, lines_of
 
 def groups_of(headers: Headers) -> frozenset[str]:
     """The groups a response is in."""
-    return _strings(headers, b"cache-groups")
+    return _strings(lines_of(headers, b"cache-groups"))
 
 
 def groups_to_invalidate(request: RequestHead, response: ResponseHead) -> frozenset[str]:
     """The groups a response declares invalid; none when the method was safe (RFC 9875 §3)."""
     if request.method in SAFE_METHODS:
         return frozenset()
-    return _strings(response.headers, b"cache-group-invalidation")
+    return _strings(lines_of(response.headers, b"cache-group-invalidation"))
 
 
 def group_tag(request: RequestHead, group: str) -> bytes:
@@ -31,11 +31,9 @@ def group_tag(request: RequestHead, group: str) -> bytes:
     return tag_bytes(f"@group:{request.scheme}://{host} {group}")
 
 
-def _strings(headers: Headers, name: bytes) -> frozenset[str]:
+def _strings(lines: list[bytes]) -> frozenset[str]:
     """A List of Strings. As RFC 9651 §4.2 has it, one wrong member spoils the field."""
-    if name not in dict(headers):
-        return frozenset()
-    members = structured_list(lines_of(headers, name))
+    members = structured_list(lines) if lines else None
     if not members:
         return frozenset()
     strings = [member for member in members if isinstance(member, str)]

@@ -35,11 +35,11 @@ class Hosts:
         self._entered: dict[bytes, int] = {}
         self._has_warned = False
 
-    def is_entered(self, request: RequestHead, lives: float) -> bool:
+    def is_entered(self, request: RequestHead, lives: float, now: int) -> bool:
         """Whether the origin of a request is known to be in the list for so long: then there is
         nothing to `admit`."""
         until = self._entered.get(origin_of(request.scheme, request.host), 0)
-        return until >= self._store.now() // 1000 + int(lives * 1000)
+        return until >= now // 1000 + int(lives * 1000)
 
     async def admit(self, request: RequestHead, lives: float) -> bool:
         """Enter the origin of a request, before its response is stored for `lives` seconds.
@@ -47,10 +47,11 @@ class Hosts:
         False when the list is full: then it is stored as unlisted. No trip when it is entered
         already.
         """
-        if self.is_entered(request, lives):
+        now = self._store.now()
+        if self.is_entered(request, lives, now):
             return True
         origin = origin_of(request.scheme, request.host)
-        until = self._store.now() // 1000 + int(lives * 1000)
+        until = now // 1000 + int(lives * 1000)
         args = (origin, b"%d" % (lives * 1000 + AHEAD), b"%d" % MOST)
         if await self._store.run(ADMIT, (KEY,), args) != 1:
             if not self._has_warned:

@@ -264,11 +264,12 @@ class Intake:
                 self._telling.cancel()
 
     def _tags(self, keep: Keep) -> tuple[bytes, ...]:
-        request, groups = self._resource.request, groups_of(keep.headers)
-        if not groups and not self._notes.tags:
-            return self._resource.tags
-        in_groups = [group_tag(request, group) for group in sorted(groups)]
-        return all_tags([self._resource.tags, self._notes.tags, in_groups])
+        resource, told = self._resource, self._notes.tags
+        if not told and b"cache-groups" not in dict(keep.headers):
+            return resource.tags
+        groups = sorted(groups_of(keep.headers))
+        in_groups = [group_tag(resource.request, group) for group in groups]
+        return all_tags([resource.tags, told, in_groups])
 
     # --- its body
 

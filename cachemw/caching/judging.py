@@ -48,6 +48,7 @@ them.
 KEPT_FOR_VALIDATION = 3600.0
 """How long a response is kept that may be used only after the app has confirmed it."""
 
+_TOLD = frozenset({b"cache-control", b"expires", b"pragma"})
 _LIFETIME_FIELDS = frozenset({b"cache-control", b"expires", *TARGETS})
 _ENDLESS_TYPES = (b"text/event-stream", b"multipart/x-mixed-replace", b"application/grpc")
 
@@ -133,9 +134,10 @@ def judge(
         return Refuse(Reason.TOO_LARGE)
     lifetime = _lifetime(response, cc, policy, wishes, given, received, 1 - policy.jitter * lot)
     asks_for_validation = cc.no_cache or cc.max_age == 0
-    worthless = not is_worth_storing(response, lifetime)
-    if worthless or (lifetime.usable <= 0 and not asks_for_validation):
-        return Refuse(Reason.NO_LIFETIME)
+    if lifetime.usable <= 0:
+        may_be_asked_about = asks_for_validation and is_worth_storing(response, lifetime)
+        if not may_be_asked_about:
+            return Refuse(Reason.NO_LIFETIME)
     fields = selecting_fields(response.headers)
     own = _saying_vary(stored_headers(response.headers, cc), fields, policy)
     headers = _for_clients(own, policy)
@@ -204,8 +206,8 @@ def entry_header(
 ) -> EntryHeader:
     """What is stored of a response that may be kept."""
     lifetime = keep.lifetime
-    spans = (keep.initial_age, lifetime.fresh)
-    spans += (lifetime.stale_while_revalidate, lifetime.stale_if_error)
+    windows = lifetime.stale_while_revalidate, lifetime.stale_if_error
+    spans = (keep.initial_age, lifetime.fresh, *windows)
     # The same numbers, which take one byte instead of nine when they are whole and small.
     age, fresh, later, errors = [int(s) if float(s).is_integer() else s for s in spans]
     return EntryHeader(
@@ -306,7 +308,7 @@ def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
     private = b"private, " if is_told_apart else b""
     ttl = policy.browser_ttl
     told = private + (b"no-cache" if ttl is None else b"max-age=%d" % ttl)
-    plain = without(headers, frozenset({b"cache-control", b"expires", b"pragma"}))
+    plain = headers if _TOLD.isdisjoint(names) else without(headers, _TOLD)
     return (*plain, (b"cache-control", told))
 
 

@@ -5,7 +5,7 @@ that starts later gets what it covered, and no fill that began before it can bri
 (`stamps.py` and `leases.py` say why).
 """
 
-import secrets
+import os
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import Any
@@ -137,12 +137,16 @@ class Keeper:
         token = _token()
         lease = Lease(token, b"!" + token if alone else variant or _WHOLE, 0)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
-        keys = (resource.leases, *_records(resource, variant)) if is_first else (resource.leases,)
+        keys = [resource.leases]
+        if is_first:  # there must be nothing where it would be stored
+            keys.append(resource.record)
+            if variant:
+                keys.append(record_key(resource.primary, variant))
         taken = self._store.run(LEASE, keys, args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.
         born = self._readings.ask()
         hosts, request = self._hosts, resource.request
-        is_known = hosts.is_entered(request, FILLING)
+        is_known = hosts.is_entered(request, FILLING, self._store.now())
         admitted = None if is_known else partial(hosts.admit, request, FILLING)
         return Leasing(lease, taken, born, admitted, self._doubt(resource, lease))
 
@@ -158,12 +162,12 @@ class Keeper:
     ) -> Reason | None:
         """Store an entry, and end the lease. None when it is stored, else why not. One trip, but
         for the first entry of a host (`hosts.py`), and one more where a variant makes room."""
-        hosts, request = self._hosts, resource.request
-        is_entered = hosts.is_entered(request, ttl)
+        hosts, request, now = self._hosts, resource.request, self._store.now()
+        is_entered = hosts.is_entered(request, ttl, now)
         if not (lease.is_listed and (is_entered or await hosts.admit(request, ttl))):
             tags = (*entry.header.tags, UNLISTED_TAG)
             entry = structs.replace(entry, header=structs.replace(entry.header, tags=tags))
-        now, span = self._store.now(), max(1, int(ttl * 1000))
+        span = max(1, int(ttl * 1000))
         lacking = self.stamped.lacking(entry.header.tags, now + 1000 * (span + STAMP_MARGIN))
         storing = self._keep(resource, lease, entry, fields, b"%d" % span)
         is_ensured: object = True
@@ -265,7 +269,7 @@ class Keeper:
         if not variant:
             packed = store.sealed(record, pack(entry, policy.compress))
             return store.run(KEEP, (record, resource.leases), (*held, packed))
-        generation = secrets.token_bytes(8)
+        generation = os.urandom(8)
         signpost = store.sealed(record, pack(Signpost(fields, generation)))
         key = record_key(resource.primary, variant)
         packed = store.sealed(
@@ -289,12 +293,5 @@ def _stamp_lives(lives: int) -> int:
     return max(STAMP_LIVES, lives + 2 * STAMP_MARGIN)
 
 
-def _records(resource: Resource, variant: bytes) -> tuple[bytes, ...]:
-    """Where something may be stored that is for a request."""
-    if not variant:
-        return (resource.record,)
-    return resource.record, record_key(resource.primary, variant)
-
-
 def _token() -> bytes:
-    return secrets.token_hex(8).encode()
+    return os.urandom(8).hex().encode()

@@ -1,7 +1,5 @@
 """What a request is about, in the terms of the store: its keys, its variant, its tags."""
 
-from msgspec import Struct
-
 from cachemw.caching.credentials import for_everybody
 from cachemw.caching.keys import census_key, lease_key, record_key, variant_key
 from cachemw.caching.policy import CachePolicy
@@ -9,16 +7,26 @@ from cachemw.caching.vary import selection
 from cachemw.messages import RequestHead
 
 
-class Resource(Struct, frozen=True):
+class Resource:
     """One resource as one request asks for it."""
 
-    request: RequestHead
-    policy: CachePolicy
-    primary: bytes
-    chosen: tuple[bytes, ...]
-    """What the policy adds to what selects a variant: named cookies, who is asking."""
-    tags: tuple[bytes, ...]
-    """The tags that every entry of it has: its route, its namespace, the policy's own."""
+    __slots__ = ("chosen", "leases", "policy", "primary", "record", "request", "tags")
+
+    def __init__(
+        self,
+        request: RequestHead,
+        policy: CachePolicy,
+        primary: bytes,
+        chosen: tuple[bytes, ...],
+        tags: tuple[bytes, ...],
+    ) -> None:
+        self.request, self.policy, self.primary = request, policy, primary
+        self.chosen = chosen
+        """What the policy adds to what selects a variant: named cookies, who is asking."""
+        self.tags = tags
+        """The tags that every entry of it has: its route, its namespace, the policy's own."""
+        self.record = record_key(primary)
+        self.leases = lease_key(primary)
 
     @property
     def target(self) -> bytes:
@@ -27,14 +35,6 @@ class Resource(Struct, frozen=True):
         query = b"?" + request.query if request.query else b""
         method = b"" if request.method in ("GET", "HEAD") else request.method.encode() + b" "
         return method + request.path + query
-
-    @property
-    def record(self) -> bytes:
-        return record_key(self.primary)
-
-    @property
-    def leases(self) -> bytes:
-        return lease_key(self.primary)
 
     @property
     def census(self) -> bytes:

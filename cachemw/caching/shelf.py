@@ -96,6 +96,8 @@ class Shelf:
         values = look.taken()
         if None in (stored := values[1 : len(tags) + 1]):
             self._stamped.missed(tags)
+        if values[0] is None and not variant:
+            return Found()
         record = _read(values[0])
         if isinstance(record, Signpost):
             signpost, fields = record, resource.fields(record.fields)

@@ -151,7 +151,8 @@ class Tenure:
         """Whatever has become of it, nobody need wait any longer."""
         if self._renewal is not None:
             self._renewal.cancel()
-        await settled(self.give_back())
+        if self._lease is not None:
+            await settled(self.give_back())
 
 
 async def settled(released: Awaitable[object] | None) -> None:

@@ -52,7 +52,7 @@ class Node:
 
     def submit(self, job: Command[Any]) -> None:
         job.counts = self.counts
-        if self._admits(job):
+        if not self.breaker.is_open or self._admits(job):
             (self.beside if job.is_large else self.lane).submit(job)
 
     def submit_read(self, job: Read) -> None:

@@ -226,7 +226,7 @@ class RedisStore(Store):
         wrapped = self._scripts.get(script)
         if wrapped is None:
             wrapped = self._scripts[script] = Wrapped(script)
-        return Step(wrapped, self._full(keys), args)
+        return Step(wrapped, list(map(self.prefix.__add__, keys)), args)
 
     def _take(self, step: Step) -> "asyncio.Future[Reply]":
         topology = self._topology()  # a new one means another process, perhaps
