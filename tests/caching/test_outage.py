@@ -136,6 +136,20 @@ async def test_a_hung_server_costs_its_deadline_and_not_the_answer(valkey: Serve
     await cache.middleware.store.aclose()
 
 
+async def test_a_head_says_whether_it_is_stored_however_long_that_takes(valkey: Server) -> None:
+    cache = cached(store=open_store(valkey.url))
+    headers = {**FRESH, "content-length": "1"}
+    cache.origin.answers(lambda _: valkey.stop(), "x", headers=headers)  # once it has its lease
+    response = await cache.get("/")
+    assert (response.body, response.is_stored, response.detail) == (
+        b"x",
+        False,
+        "store-unavailable",
+    )
+    valkey.cont()
+    await cache.middleware.store.aclose()
+
+
 async def test_a_swapped_reply_is_nobodys_page(valkey_url: str) -> None:
     async with FaultProxy(valkey_url) as proxy:
         cache = cached(store=open_store(proxy.url))
