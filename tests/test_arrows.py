@@ -54,7 +54,7 @@ LAYERS = [
         ),
         *("ratelimit/middleware", "ratelimit/guard", "ratelimit/ledger", "ratelimit/limiter"),
         *("ratelimit/asking", "ratelimit/marks", "ratelimit/openapi", "ratelimit/rule"),
-        *("ratelimit/known", "ratelimit/responder"),
+        *("ratelimit/known", "ratelimit/passage", "ratelimit/responder"),
         *("sessions/middleware", "sessions/websocket", "sessions/guards"),
         *("sessions/holding", "sessions/sessions", "sessions/vault", "sessions/visit"),
         *("telemetry/bulletin", "telemetry/timing"),

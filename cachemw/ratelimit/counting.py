@@ -11,15 +11,17 @@ while clients spread over its nodes.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import cast
+from functools import cached_property, lru_cache
+from itertools import chain
+from struct import Struct
 
 from cachemw.ratelimit.limits import Limit
 from cachemw.ratelimit.window import Algorithm, Reading, has_room, rolled
-from cachemw.scripts import Keyspace, Reply, Script, WrongType
+from cachemw.scripts import Keyspace, Reply, Script, text_at
 
+_RULE, _LIMIT = Struct(">4q"), Struct(">2q")  # of the arguments of `CHARGE`
 ANY = b"any"
 _MOST = 10**15 - 1  # more would be no counter
 _FIXED = re.compile(rb"(0|[1-9]\d{0,14})")
@@ -53,10 +55,9 @@ class Bucket:
 
     def charge_args(self, cost: int, block: int) -> tuple[bytes, ...]:
         """The arguments of `CHARGE` that belong to `keys`. `block` is ms, 0 for no block."""
-        kind = self.algorithm.encode()
-        args = [b"block", b"%d" % len(self.limits), b"%d" % block, b"0"]
-        for limit in self.limits:
-            args += (kind, b"%d" % limit.quota, b"%d" % limit.span, b"%d" % cost)
+        slides = int(self.algorithm == "sliding")
+        args = [_RULE.pack(len(self.limits), slides, min(cost, _MOST), block)]
+        args += [_LIMIT.pack(*limit) for limit in self.limits]
         return tuple(args)
 
     def adjust_args(self, change: int, due: Sequence[int] | None = None) -> list[bytes]:
@@ -73,11 +74,17 @@ class Bucket:
         return args
 
 
-def numbers_of(reply: Reply) -> list[int]:
+@lru_cache
+def numbers_for(keys: int) -> Struct:
+    """What `CHARGE` returns for so many keys: whether they were charged, then three for each."""
+    return Struct(f">{1 + 3 * keys}q")
+
+
+def numbers_of(reply: Reply) -> tuple[int, ...]:
     """What `CHARGE` returned: whether it was charged, then three numbers for each key."""
-    if not isinstance(reply, list) or len(reply) % 3 != 1:
+    if not isinstance(reply, bytes) or len(reply) % 24 != 8:
         raise TypeError(f"not a reply of the charge script: {reply!r}")
-    return cast("list[int]", reply)
+    return numbers_for(len(reply) // 24).unpack(reply)
 
 
 def readings_of(numbers: Sequence[int]) -> list[Reading]:
@@ -86,41 +93,50 @@ def readings_of(numbers: Sequence[int]) -> list[Reading]:
 
 
 def _charge(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
+    rules = list(_rules(args))
+    found: list[Reading] = []
     admitted = True
-    readings: list[Reading] = []
     breached: set[int] = set()
-    block = 0
-    for index, key in enumerate(keys):
-        kind, quota, span, cost = _row(args, index)
-        if kind == b"block":
-            block = index
-            reading = _block(space, key)
-            admitted = admitted and not reading.used
-        else:
-            reading = (_fixed if kind == b"fixed" else _sliding)(space, key, span)
-            if not has_room(Limit(quota, span), reading, cost):
+    for at, slides, cost, _, limits in rules:
+        found.append(_block(space, keys[at]))
+        admitted = admitted and not found[at].used
+        for index, limit in enumerate(limits, at + 1):
+            found.append((_sliding if slides else _fixed)(space, keys[index], limit.span))
+            if not has_room(limit, found[index], cost):
                 admitted = False
-                breached.add(block)
-        readings.append(reading)
+                breached.add(at)
 
-    reply: list[Reply] = [int(admitted)]
-    for index, (key, reading) in enumerate(zip(keys, readings, strict=True)):
-        kind, _, span, cost = _row(args, index)
-        count, left = reading.used, reading.left
-        if kind == b"block":
-            if index in breached and not count and span:
-                space.set(key, b"1", span)
-                count, left = 1, span
-        elif admitted and cost:
-            count += cost
-            if kind == b"sliding":
-                space.set(key, b"%d %d" % (count, reading.previous), max(1, left) + span)
-            elif count == cost:
-                space.set(key, b"%d" % count, max(1, left))
-            else:
-                space.replace(key, b"%d" % count)
-        reply += (count, reading.previous, left)
-    return reply
+    for at, slides, cost, block, limits in rules:
+        if at in breached and not found[at].used and block:
+            space.set(keys[at], b"1", block)
+            found[at] = Reading(1, 0, block)
+        if admitted and cost:
+            for index, limit in enumerate(limits, at + 1):
+                before = found[index]
+                found[index] = before._replace(used=before.used + cost)
+                if before.used and not slides:
+                    space.replace(keys[index], b"%d" % found[index].used)
+                else:
+                    _write(space, keys[index], found[index], slides, limit.span)
+    return numbers_for(len(keys)).pack(admitted, *chain.from_iterable(found))
+
+
+def _rules(args: Sequence[bytes]) -> Iterator[tuple[int, bool, int, int, list[Limit]]]:
+    """Of each rule: where it begins, whether it slides, its cost, ms to block, its limits."""
+    at = 0
+    while at < len(args):
+        counters, slides, cost, block = _RULE.unpack(args[at])
+        rows = args[at + 1 : at + 1 + counters]
+        yield at, bool(slides), cost, block, [Limit(*_LIMIT.unpack(row)) for row in rows]
+        at += 1 + counters
+
+
+def _write(space: Keyspace, key: bytes, reading: Reading, slides: bool, span: int) -> None:
+    if slides:
+        value = b"%d %d" % (reading.used, reading.previous)
+        space.set(key, value, max(1, reading.left) + span)
+    else:
+        space.set(key, b"%d" % reading.used, max(1, reading.left))
 
 
 def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
@@ -140,10 +156,7 @@ def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
             previous = min(_MOST, max(0, previous + change))
         if (count, previous) == (reading.used, reading.previous):
             continue
-        if kind == b"fixed":
-            space.set(key, b"%d" % count, max(1, reading.left))
-        else:
-            space.set(key, b"%d %d" % (count, previous), max(1, reading.left + span))
+        _write(space, key, Reading(count, previous, reading.left), kind == b"sliding", span)
         changed += 1
     return changed
 
@@ -151,11 +164,6 @@ def _adjust(space: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Re
 def _windows_ago(due: bytes, left: int, span: int) -> int:
     """How many windows ago the charge was made, by what the current one has left."""
     return 0 if due == ANY else max(0, (2 * (left - int(due)) + span) // (2 * span))
-
-
-def _row(args: Sequence[bytes], index: int) -> tuple[bytes, int, int, int]:
-    kind, a, b, c = args[4 * index : 4 * index + 4]
-    return kind, int(a), int(b), int(c)
 
 
 def _fixed(space: Keyspace, key: bytes, span: int) -> Reading:
@@ -173,17 +181,12 @@ def _sliding(space: Keyspace, key: bytes, span: int) -> Reading:
 def _find(
     space: Keyspace, key: bytes, shape: re.Pattern[bytes], longest: int
 ) -> tuple[re.Match[bytes] | None, int]:
-    """A counter's value and ms to live, deleted when it is none, its time put right when wrong."""
-    left = space.ttl(key)
-    if left == -2:
-        return None, left
-    try:
-        match = shape.fullmatch(space.get(key) or b"")
-    except WrongType:
-        match = None
+    """A counter's value, None for what is no counter, and ms to live, put right when wrong."""
+    match = shape.fullmatch(text_at(space, key))
     if match is None:
-        space.delete(key)
-    elif left < 0 or left > longest:
+        return None, longest
+    left = space.ttl(key)
+    if left < 0 or left > longest:
         space.expire(key, longest)
         left = longest
     return match, left

@@ -6,7 +6,9 @@ tentative charges are settled when the answer is known.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Header
@@ -34,20 +36,17 @@ async def failed(error: StoreUnavailable) -> Reply:
     raise error
 
 
-class Ledger:
+class Ledger(Struct, eq=False):
     """The charges of one connection."""
 
-    __slots__ = ("_counted", "_seen", "corrections", "is_tentative", "limiter", "paid")
-
-    def __init__(self, limiter: Limiter, paid: Paid | None = None) -> None:
-        self.limiter = limiter
-        self.paid = paid
-        """A toll that was charged, what was said to it, and when; until somebody asks for its
-        verdicts. Nothing else has been charged as long as it stands here."""
-        self.corrections: Sequence[Awaitable[Reply]] = ()
-        self.is_tentative = False  # what is owed depends on the answer
-        self._counted: list[Counted] = []
-        self._seen: set[bytes] | None = None
+    limiter: Limiter
+    paid: Paid | None = None
+    """A toll that was charged, what was said to it, and when; until somebody asks for its
+    verdicts. Nothing else has been charged as long as it stands here."""
+    corrections: Sequence[Awaitable[Reply]] = ()
+    is_tentative: bool = False  # what is owed depends on the answer
+    _counted: Sequence[Counted] = ()
+    _seen: set[bytes] | None = None
 
     @property
     def is_untouched(self) -> bool:
@@ -97,7 +96,7 @@ class Ledger:
         if not decision.allowed:
             corrections, self._counted = limiter.give_back(self._counted)
             self.corrections = [*self.corrections, *corrections]
-        self._counted += counted
+        self._counted = [*self._counted, *counted]
         return decision
 
     async def pay(self, toll: Toll) -> Decision | None:
@@ -110,8 +109,9 @@ class Ledger:
         if sent is not None:
             try:
                 reply = await sent
-                if toll.is_paid(reply):
-                    self.paid = toll, cast("list[int]", reply), limiter.passed(toll)
+                numbers = toll.numbers(reply)
+                if numbers is not None:
+                    self.paid = toll, numbers, limiter.passed(toll)
                     if self._counted:  # by another task, meanwhile
                         self._unfold()
                     return None

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.ratelimit.counting import ADJUST, ANY, CHARGE, Bucket, numbers_of
@@ -95,9 +95,9 @@ class Limiter:
             told[outcome] = told.get(outcome, 0) + 1
         return self._clock()
 
-    def counted(self, toll: Toll, reply: Sequence[int], at: float) -> list[Counted]:
+    def counted(self, toll: Toll, numbers: Sequence[int], at: float) -> list[Counted]:
         """What became of a toll that was charged."""
-        return self._counted(cast(Reply, reply), toll.demands, self.store, "store", at)
+        return self._counted(numbers, toll.demands, self.store, "store", at)
 
     async def charge(
         self,
@@ -129,7 +129,7 @@ class Limiter:
                     outage = error
                     counted += [await self._without_store(each, error) for each in group]
                 else:
-                    counted += self._counted(reply, group, self.store, "store")
+                    counted += self._counted(numbers_of(reply), group, self.store, "store")
             if not are_allowed(counted):
                 break
         else:
@@ -238,17 +238,17 @@ class Limiter:
             case "local":
                 share = replace(demand, bucket=_share(demand, self.workers))
                 reply = await self._begin(self._local, [share])
-                return self._counted(reply, [share], self._local, "local")[0]
+                return self._counted(numbers_of(reply), [share], self._local, "local")[0]
 
     def _counted(
         self,
-        reply: Reply,
+        numbers: Sequence[int],
         group: Sequence[Demand],
         store: Store,
         counted_by: CountedBy,
         at: float | None = None,
     ) -> list[Counted]:
-        admitted, *numbers = numbers_of(reply)
+        admitted, *numbers = numbers
         now = self._clock() if at is None else at
         counted: list[Counted] = []
         for demand in group:

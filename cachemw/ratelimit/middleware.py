@@ -10,14 +10,13 @@ from typing import TypeAlias, cast
 
 from starlette._utils import get_route_path
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw.ahead import asker_of, let_go
 from cachemw.clientip import TrustedProxies
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.messages import Header
 from cachemw.ratelimit.guard import SERVED_BY, method_of
-from cachemw.ratelimit.headers import LEGACY, OURS
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
 from cachemw.ratelimit.known import NOTHING, Known
 from cachemw.ratelimit.ledger import LEDGER, Ledger, Paid, failed, said
@@ -31,7 +30,7 @@ from cachemw.ratelimit.marks import (
 )
 from cachemw.ratelimit.openapi import document
 from cachemw.ratelimit.options import knows_its_options
-from cachemw.ratelimit.refusal import RateLimited
+from cachemw.ratelimit.passage import Passage
 from cachemw.ratelimit.responder import Responder
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.surroundings import cors_within, is_outermost, is_preflight
@@ -43,9 +42,6 @@ from cachemw.scripts import Reply
 from cachemw.stores.base import Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]
-
-_SPEAKING = OURS | LEGACY | {b"access-control-allow-origin"}
-"""Fields beside which ours need a second look."""
 
 
 class RateLimitMiddleware:
@@ -124,10 +120,11 @@ class RateLimitMiddleware:
             step: Awaitable[Reply] | None = None
             try:
                 reply = await sent
-                if toll.is_paid(reply):
-                    paid = toll, cast("list[int]", reply), limiter.passed(toll)
-                else:
+                numbers = toll.numbers(reply)
+                if numbers is None:
                     step = said(reply)
+                else:
+                    paid = toll, numbers, limiter.passed(toll)
             except StoreUnavailable as error:
                 step = failed(error)
             except BaseException:  # the client has left
@@ -139,33 +136,12 @@ class RateLimitMiddleware:
         ledger = scope[LEDGER] = Ledger(limiter, paid)
         method, path, root = scope["method"], scope["path"], scope.get("root_path", "")
         scope[SERVED_BY] = self.served_by, app, method, path, root, scope["headers"]
-        has_started = False
-
-        def dressed(message: Message) -> Awaitable[None]:
-            nonlocal has_started
-            if not has_started and message["type"] == "http.response.start":
-                has_started = True
-                paid = ledger.paid
-                if paid is None and ledger.is_untouched:
-                    return send(message)
-                headers: Sequence[Header] = message.get("headers") or ()
-                fields = None if paid is None else paid[0].fields(paid[1])
-                if fields is None or self.legacy_headers or not _SPEAKING.isdisjoint(dict(headers)):
-                    Responder(self, scope, receive, send, app, ledger).dress(message)
-                else:
-                    message["headers"] = [*headers, *fields]
-            return send(message)
-
+        passage = Passage(self, scope, receive, send, app, ledger)
         try:
-            await self.app(scope, receive, dressed)
-        except RateLimited as error:  # raised where no exception middleware is
-            if has_started:
-                raise
-            await Responder(self, scope, receive, send, app, ledger).refuse(error)
+            await self.app(scope, receive, passage.send)
         except Exception as error:
-            if not has_started:
-                await Responder(self, scope, receive, send, app, ledger).answer_failure(error)
-            raise
+            if not await passage.ends_with(error):
+                raise
         finally:
             if ask_within is not None:
                 let_go(scope)

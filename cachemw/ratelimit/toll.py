@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 
 from cachemw.messages import Header
+from cachemw.ratelimit.counting import numbers_for
 from cachemw.ratelimit.headers import policy_field, state_of, uniquely_named
 from cachemw.ratelimit.verdicts import Demand
 from cachemw.scripts import Reply
@@ -21,7 +22,7 @@ class Toll:
 
     __slots__ = (
         "_counters",
-        "_length",
+        "_numbers",
         "_policy",
         "_state",
         "args",
@@ -45,11 +46,14 @@ class Toll:
         self._counters = _places_of(demands)
         self.step: Callable[[], Awaitable[Reply]] | None = None
         """Has all of this charged, once it was prepared by the limiter."""
-        self._length = 1 + 3 * len(self.keys)
+        self._numbers = numbers_for(len(self.keys))
 
-    def is_paid(self, reply: Reply) -> bool:
-        """Whether this is a reply to our script, and says that all was charged."""
-        return isinstance(reply, list) and len(reply) == self._length and reply[0] == 1
+    def numbers(self, reply: Reply) -> Sequence[int] | None:
+        """What a reply to our script tells, where it says that all was charged."""
+        if isinstance(reply, bytes) and len(reply) == self._numbers.size:
+            numbers = self._numbers.unpack(reply)
+            return numbers if numbers[0] == 1 else None
+        return None
 
     def fields(self, reply: Sequence[int]) -> list[Header] | None:
         """What the answer says, where every counter says plainly what is left."""

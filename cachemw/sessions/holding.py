@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cachemw.messages import Header, first_of
 from cachemw.sessions.events import EventKind
@@ -15,21 +17,16 @@ from cachemw.sessions.sessions import Sessions
 from cachemw.sessions.vault import Found, Lost
 
 
-class Holding:
+class Holding(Struct, eq=False):
     """The record of one request's session, from its load to its last save."""
 
-    __slots__ = (
-        *("_headers", "_sessions", "found", "has_ended", "is_lost", "is_outrun", "subject"),
-    )
-
-    def __init__(self, sessions: Sessions, headers: Sequence[Header]) -> None:
-        self.found: Found | None = None
-        self.subject: str | None = None
-        self.has_ended = False  # by this request: a cookie is to be removed
-        self.is_lost = False  # the session ended behind our back
-        self.is_outrun = False  # it was rotated behind our back: its id is not for this client
-        self._sessions = sessions
-        self._headers = headers
+    _sessions: Sessions
+    _headers: Sequence[Header]
+    found: Found | None = None
+    subject: str | None = None
+    has_ended: bool = False  # by this request: a cookie is to be removed
+    is_lost: bool = False  # the session ended behind our back
+    is_outrun: bool = False  # it was rotated behind our back: its id is not for this client
 
     async def carry_out(
         self, outcome: Create | Save | Renew | Replace | End, session: Session

@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Unpack
 
+from msgspec import Struct
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cachemw.ahead import AHEAD, Question, leave, taken
@@ -87,18 +88,15 @@ class SessionMiddleware:
                 leave(scope, Question(self, visit, answer))
 
 
-class _Response:
+class _Response(Struct, eq=False):
     """One request on its way out."""
 
-    __slots__ = ("_began", "_replaced", "_scope", "_send", "_sessions", "_visit")
-
-    def __init__(self, visit: Visit, sessions: Sessions, scope: Scope, send: Send) -> None:
-        self._visit = visit
-        self._sessions = sessions
-        self._scope = scope
-        self._send = send
-        self._began = False
-        self._replaced = False
+    _visit: Visit
+    _sessions: Sessions
+    _scope: Scope
+    _send: Send
+    _began: bool = False
+    _replaced: bool = False
 
     def pass_on(self, message: Message) -> Awaitable[None]:
         """The `send` of the app."""

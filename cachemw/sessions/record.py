@@ -16,10 +16,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import field as attribute
 from functools import lru_cache
 from typing import Any, Protocol, cast
+
+from msgspec import Struct
 
 from cachemw.errors import UnreadableEntry
 from cachemw.scripts import Reply
@@ -45,8 +45,7 @@ class Cipher(Protocol):
     def open(self, sealed: bytes, context: bytes) -> bytes: ...  # ValueError when it does not open
 
 
-@dataclass(slots=True)  # not frozen, which takes time: each request makes one, nobody changes it
-class Record:
+class Record(Struct, frozen=True):
     """A live session as it was read, at `now` on the store's clock."""
 
     now: int
@@ -56,12 +55,15 @@ class Record:
     renewed: int
     subject_digest: bytes | None
     handle: bytes
-    raw: Mapping[str, bytes] = attribute(repr=False)  # as stored
-    plain: Mapping[str, bytes] = attribute(repr=False)  # as JSON
+    raw: Mapping[str, bytes]  # as stored
+    plain: Mapping[str, bytes]  # as JSON
 
     def is_due(self, renew: float) -> bool:
         """Whether its id is `renew` seconds old."""
         return self.now - self.renewed >= renew * 1000
+
+    def __repr__(self) -> str:
+        return f"<Record {self.handle.decode()} of {len(self.raw)} keys>"  # not what is in them
 
 
 def unpack(now: int, pairs: Sequence[Reply], cipher: Cipher | None) -> Record:

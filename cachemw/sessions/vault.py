@@ -7,10 +7,13 @@ decided in `outcome.py`.
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from dataclasses import field as attribute
 from functools import lru_cache
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cachemw.errors import UnreadableEntry
 from cachemw.scripts import Reply, Script
@@ -37,21 +40,22 @@ _LONGEST_DEVICE = 160
 _REMEMBERED = 4096  # sessions whose steps are kept ready
 
 
-@dataclass(slots=True)  # not frozen, which takes time: each request makes one, nobody changes it
-class Found:
+class Found(Struct, frozen=True):
     """A live session, and the id it has now.
 
     `outrun` when it got that id by a rotation while the request was under way: the request's own
     client may be the one whom the rotation was to shut out, and must not learn the id from us.
     """
 
-    session_id: bytes = attribute(repr=False)
+    session_id: bytes
     record: Record
     outrun: bool = False
 
+    def __repr__(self) -> str:
+        return f"<Found {self.record}>"  # not the id
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+
+class Lost(Struct, frozen=True):
     """There is no such session."""
 
     reason: Literal["unknown-id", "replaced", "revoked", "unreadable"]
@@ -67,18 +71,14 @@ class Vault:
         self._room = (b"%d" % settings.max_bytes, b"%d" % (cipher.overhead if cipher else 0))
         self._idle = _milliseconds(settings.idle)
         self._absolute = _milliseconds(settings.absolute)
-        # Who came once comes again.
-        self._asking = lru_cache(_REMEMBERED)(self._prepared)
-
-    def ask(self, session_id: bytes) -> Awaitable[Reply]:
-        """Begin a `load`, at once."""
-        return self._asking(session_id)()
+        self.asking = lru_cache(_REMEMBERED)(self._prepared)
+        """How to begin a `load` of an id, at once. Who came once comes again."""
 
     def _prepared(self, session_id: bytes) -> Callable[[], Awaitable[Reply]]:
         return self.store.prepare(LOAD, _keys(session_id), (self._idle,))
 
     def told(self, session_id: bytes, reply: Reply) -> Found | Lost | None:
-        """What came of `ask`. None: that leads on to another id, where `load` follows."""
+        """What came of `asking`. None: that leads on to another id, where `load` follows."""
         if isinstance(reply, list) and isinstance(reply[-1], int):
             try:
                 return Found(session_id, unpack(reply[-1], reply[:-1], self._cipher))
@@ -133,7 +133,8 @@ class Vault:
             if isinstance(step, Lost):
                 return step
             if isinstance(step, _Live):
-                return self._found(replace(step, session_id=heir))
+                step.session_id = heir
+                return self._found(step)
             session_id = ids.successor(session_id, step.nonce)
             if grace or step.outrun:  # somebody else has just done it
                 return await self.save(

@@ -6,8 +6,8 @@ is known here.
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 
+from msgspec.structs import replace
 from starlette.types import Scope
 
 from cachemw.errors import StoreUnavailable
@@ -72,7 +72,7 @@ class Visit:
         """Ask the store at once, so that the question travels with others; `load` waits for it."""
         reading = self._reading = self._sessions.cookie.read(self._headers)
         if isinstance(reading, Presented):
-            self._begun = self._sessions.vault.ask(reading.session_id)
+            self._begun = self._sessions.vault.asking(reading.session_id)()
         return self._begun
 
     async def load_now(self) -> Session:
@@ -86,7 +86,7 @@ class Visit:
             session = Session()
         else:
             try:
-                reply = await (begun or vault.ask(session_id))
+                reply = await (begun or vault.asking(session_id)())
                 told = vault.told(session_id, reply)
                 if told is None:
                     told = await vault.load(session_id, begun=_once_more(reply))
