@@ -123,7 +123,7 @@ class Read(Command[list[bytes | None]]):
         if isinstance(reply, hiredis.ReplyError):
             self.refused(str(reply))
             return
-        found = cast("list[Any]", reply)
+        found: list[Any] = reply
         if not isinstance(reply, list) or len(found) != len(self.keys):
             raise Desync("an MGET of another length")
         values, is_doubtful = self.proven(self.keys, found)
@@ -244,7 +244,7 @@ class Run(Command[Reply]):
         if isinstance(reply, hiredis.ReplyError):
             self.refused(str(reply))
             return
-        parts = cast("list[Any]", reply)
+        parts: list[Any] = reply
         if not isinstance(reply, list) or not 1 <= len(parts) <= 2 or parts[0] != self.nonce:
             raise Desync(f"the reply of {self.step.script.name} without its nonce")
         if len(parts) == 1:  # Lua drops a trailing nil

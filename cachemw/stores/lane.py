@@ -97,7 +97,8 @@ class Lane(asyncio.Protocol):
         """Send commands with this turn's others, these next to each other."""
         if self._has_room(jobs):
             self._turn.extend(jobs)
-            self._unsent += sum(len(job.command) for job in jobs)
+            for job in jobs:
+                self._unsent += len(job.command)
             if not self._flush_is_due:
                 self._flush_soon()
 
