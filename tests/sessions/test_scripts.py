@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import redis.asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from cachemw.sessions.scripts import CREATE, LIST, LOAD, RENEW, REVOKE, SAVE, ST
 from cachemw.stores import open_store
 from cachemw.stores.base import Store
 from cachemw.stores.memory import MemoryStore
+from cachemw.stores.redis import RedisStore
 
 PLACE = b"plac"
 INDEX = index_key(PLACE)
@@ -142,6 +144,8 @@ MOVED = (
     (RECORDS[0], INDEX, RECORDS[1]),
     [HOUR, b"20000", b"n" * 32, b"0", b"@was", b"6", b"0", b"0", b"0"],
 )
+LED_ON = (*MOVED[:2], [*MOVED[2][:4], b"@next", *MOVED[2][5:]])
+ENDED = (TAKE, (RECORDS[0], INDEX), [b"20000", b"0"])
 
 
 @pytest.mark.anyio
@@ -152,6 +156,23 @@ async def test_a_step_says_which_way_it_was_led() -> None:
     assert answers[2] == [b"large", 9]
     assert answers[4] == [b"rotated", b"n" * 32]
     assert answers[5] == [b"replaced", b""]
+
+
+@pytest.mark.anyio
+async def test_a_load_moves_the_idle_limit_up_to_the_deadline(redis_url: str) -> None:
+    store = RedisStore(redis.asyncio.from_url(redis_url), prefix="", deadline="5s")
+
+    async def left_after(idle: bytes) -> int:
+        reply = await store.run(LOAD, (RECORDS[0], INDEX), [idle])
+        assert isinstance(reply, list) and isinstance(reply[-1], int)
+        (left,) = await store.ask("PTTL", RECORDS[0])
+        return int(left)
+
+    await store.run(CREATE, (RECORDS[0], INDEX), [b"60000", *CREATED[2][1:]])
+    assert 0 < await left_after(b"0") <= 60_000
+    assert 60_000 < await left_after(b"1800000") <= 1_800_000
+    assert 1_800_000 < await left_after(b"7200000") <= 3_600_000
+    await store.aclose()
 
 
 def _tamper(db: Keyspace, keys: Any, args: Any) -> Reply:
@@ -186,6 +207,8 @@ async def test_numbers_of_any_width_read_the_same(redis_url: str, width: int, pl
         (LOAD, (RECORDS[0], INDEX), [HOUR]),
         (TAMPER, (INDEX,), [field, b" ".join([*entry, b"device"])]),
         (TAMPER, (RECORDS[1],), [b"@", b"1 1 %b 1 1 %b bb" % (b"9" * 14, SUBJECTS[0])]),
+        (LOAD, (RECORDS[1], INDEX), [HOUR]),
+        (LIST, (INDEX,), SUBJECTS[:1]),
         (RENEW, (RECORDS[1], INDEX, RECORDS[2]), MOVED[2]),
         (CREATE, (RECORDS[0], INDEX), [*CREATED[2][:3], b"cc", *CREATED[2][4:]]),
         (LIST, (INDEX,), SUBJECTS[:1]),
@@ -207,6 +230,9 @@ def test_lua_and_twins_agree(redis_url: str) -> None:
         @given(st.lists(steps, min_size=1, max_size=14))
         @example([CREATED, (LOAD, (RECORDS[0], INDEX), [HOUR]), (LIST, (INDEX,), (SUBJECTS[0],))])
         @example([CREATED, GREW, FULL, MOVED, (SAVE, (RECORDS[0], INDEX), GREW[2])])
+        @example([CREATED, MOVED, (LOAD, (RECORDS[0], INDEX), [HOUR])])
+        @example([CREATED, LED_ON, (LOAD, (RECORDS[0], INDEX), [HOUR])])
+        @example([CREATED, ENDED, (LOAD, (RECORDS[0], INDEX), [HOUR])])
         @example([CREATED, (None, INDEX, ()), (LOAD, (RECORDS[0], INDEX), [HOUR])])
         def agree(story: Any) -> None:
             runner.run(both(store, story))
