@@ -28,6 +28,9 @@ class Holding(Struct, eq=False):
     is_lost: bool = False  # the session ended behind our back
     is_outrun: bool = False  # it was rotated behind our back: its id is not for this client
 
+    def __repr__(self) -> str:
+        return f"<Holding {self.found}>"  # not the fields, which have the cookie
+
     async def carry_out(
         self, outcome: Create | Save | Renew | Replace | End, session: Session
     ) -> None:

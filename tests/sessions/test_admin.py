@@ -6,6 +6,7 @@ import pytest
 
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.sessions import ids
+from cachemw.sessions.holding import Holding
 from cachemw.sessions.sessions import Sessions
 from cachemw.stores.memory import MemoryStore
 from tests.sessions.world import World, session_of
@@ -117,8 +118,9 @@ async def test_what_was_read_is_not_in_its_repr() -> None:
     browser = await world.logged_in("ada@example.com")
     found = await world.sessions.vault.load(browser.session_id)
     assert browser.cookie is not None
-    reading = world.sessions.cookie.read([(b"cookie", browser.cookie.encode())])
-    for seen in (repr(found), repr(reading)):
+    headers = [(b"cookie", browser.cookie.encode())]
+    reading = world.sessions.cookie.read(headers)
+    for seen in (repr(found), repr(reading), repr(Holding(world.sessions, headers))):
         assert browser.session_id.decode() not in seen
         assert "ada@example.com" not in seen
 
