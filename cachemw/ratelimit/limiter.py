@@ -81,10 +81,10 @@ class Limiter:
         recall = self._recall
         if recall.kept and recall.find(toll.question, self._clock()) is not None:
             return None
-        if toll.step is None:
+        if toll.store is not self.store:  # a rule on a route may serve several apps
             if not toll.keys:
                 return None
-            toll.step = self.store.prepare(CHARGE, toll.keys, toll.args)
+            toll.store, toll.step = self.store, self.store.prepare(CHARGE, toll.keys, toll.args)
         return toll.step()
 
     def passed(self, toll: Toll) -> float:

@@ -45,9 +45,9 @@ class Passage(Struct, eq=False):
             fields = None if paid is None else paid[0].fields(paid[1])
             is_plain = _SPEAKING.isdisjoint(dict(headers)) and not self.owner.legacy_headers
             if fields is not None and is_plain:
-                message["headers"] = [*headers, *fields]
+                message = {**message, "headers": [*headers, *fields]}
             else:
-                self._responder().dress(message)
+                message = self._responder().dress(message)
         return self.passed_on(message)
 
     async def ends_with(self, error: Exception) -> bool:

@@ -113,11 +113,12 @@ class Responder:
         if not self.has_started and message["type"] in _BEGINNINGS:
             self.has_started = True
             if self.is_outermost:
-                self.dress(message)
+                message = self.dress(message)
         return self._send(message)
 
-    def dress(self, message: Message) -> None:
-        """Add to the beginning of an answer what it says about limits."""
+    def dress(self, message: Message) -> Message:
+        """The beginning of an answer, with what it says about limits. The app's own stays as it
+        was: it may send that to others, too."""
         status = message.get("status") or _BEGINNINGS[message["type"]]
         headers: Sequence[Header] = message.get("headers") or ()
         fields = self._settle(status, headers)
@@ -126,7 +127,8 @@ class Responder:
             if b"access-control-allow-origin" in names:
                 fields.append((b"access-control-expose-headers", EXPOSED))
             kept = headers if _REPLACED.isdisjoint(names) else without(headers, _REPLACED)
-            message["headers"] = [*kept, *fields]
+            return {**message, "headers": [*kept, *fields]}
+        return message
 
     def _settle(self, status: int, headers: Iterable[Header]) -> list[Header]:
         """The answer is known: settle what was tentative. The fields that say where all stands."""

@@ -31,6 +31,7 @@ class Toll:
         "outcomes",
         "question",
         "step",
+        "store",
     )
 
     def __init__(self, demands: Sequence[Demand]) -> None:
@@ -44,8 +45,9 @@ class Toll:
         self._policy = policy_field(zip(names, limits, strict=True))
         self._state = ", ".join([state_of(name, "%d", "%d") for name in names]).encode()
         self._counters = _places_of(demands)
-        self.step: Callable[[], Awaitable[Reply]] | None = None
-        """Has all of this charged, once it was prepared by the limiter."""
+        self.step: Callable[[], Awaitable[Reply]]
+        """Has all of this charged in `store`, once that was prepared by a limiter."""
+        self.store: object = None
         self._numbers = numbers_for(len(self.keys))
 
     def numbers(self, reply: Reply) -> Sequence[int] | None:

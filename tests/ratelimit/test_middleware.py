@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw.ratelimit.identity import header
 from cachemw.ratelimit.limiter import Limiter
-from cachemw.ratelimit.middleware import RateLimitMiddleware
+from cachemw.ratelimit.middleware import RateLimitMiddleware, Rules
 from cachemw.ratelimit.refusal import RateLimited
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.ratelimit.verdicts import Answered
@@ -244,3 +244,22 @@ async def test_what_looks_like_a_preflight_is_counted_where_nobody_answers_it(
     asked = {"origin": "https://a.example", "access-control-request-method": "GET"}
     answers = [await client.ask("OPTIONS", "/x", asked) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]
+
+
+async def test_what_the_app_sends_stays_as_it_was(limiter: Limiter) -> None:
+    """It may send the same message to all: what is said to one client is not for the next."""
+    begin = {"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(begin)
+        await send({"type": "http.response.body", "body": b""})
+
+    shadow = RateLimit("9/minute", name="shadow", shadow=True)  # takes the long way
+    rules: dict[str, Rules] = {
+        "/short": RateLimit("2/minute"),
+        "/long": [RateLimit("2/minute", name="long"), shadow],
+    }
+    limited = RateLimitMiddleware(app, store=limiter, routes=rules)
+    for path in rules:
+        assert "ratelimit" in (await Client(limited).get(path)).headers
+        assert "ratelimit" not in (await Client(limited).get("/free")).headers

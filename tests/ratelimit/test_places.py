@@ -128,3 +128,21 @@ def test_other_methods_are_another_place() -> None:
     app.get("/x", dependencies=[Depends(two)])(lambda: None)
     with TestClient(app) as client:
         assert client.get("/x").status_code == 200
+
+
+async def test_a_rule_on_a_route_counts_in_the_store_of_the_app_that_was_asked() -> None:
+    """Routers are written once, and apps made of them many times, by tests and by mounts."""
+    rule = RateLimit("1/minute")
+
+    def made() -> Client:
+        app = FastAPI()
+
+        @app.get("/x", dependencies=[Depends(rule)])
+        async def x() -> None: ...  # pyright: ignore[reportUnusedFunction]
+
+        app.add_middleware(RateLimitMiddleware, store=MemoryStore())
+        return Client(app)
+
+    one, other = made(), made()
+    assert await one.statuses("/x", 2) == [200, 429]
+    assert await other.statuses("/x", 2) == [200, 429]
