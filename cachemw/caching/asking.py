@@ -213,11 +213,13 @@ class Asking:
             passed = max(0, now - outcome.received) / 1e6
             extra.insert(0, (b"age", b"%d" % (keep.initial_age + passed)))
         if evaluate(request, outcome.head, received=now / 1e6) is Condition.NOT_MODIFIED:
+            reader.leave()  # the body is not waited for
             await respond(call.send, 304, [*not_modified_headers(keep.headers), *extra], b"")
             return
         sent = outcome.for_first() if is_first else keep.headers
         await call.send(start_message(outcome.status, [*sent, *extra]))
         if request.method == "HEAD":
+            reader.leave()
             await call.send(body_message(b""))
             return
         async for chunk, more in reader:

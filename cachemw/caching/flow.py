@@ -32,10 +32,12 @@ class Flow:
         self._held = 0  # bytes in these
         self._failure: BaseException | None = None
         self._room: asyncio.Event | None = None  # once it is gathered no longer
+        self._first: Reader | None = None
 
     def join(self) -> "Reader":
         """A place at the beginning. Whoever takes one must `leave` it."""
         reader = Reader(self)
+        self._first = self._first or reader
         self.readers.add(reader)
         return reader
 
@@ -69,6 +71,13 @@ class Flow:
             self._failure = failure
             self._tell()
 
+    def shut_out(self, why: str, *, but_first: bool) -> None:
+        """Break off all readers, perhaps but the one who came first."""
+        for reader in list(self.readers):
+            if not (but_first and reader is self._first):
+                reader.broken = why
+                self.leave(reader)
+
     def _tell(self) -> None:
         for reader in self.readers:
             reader.wake()
@@ -101,7 +110,7 @@ class Flow:
     def _shed(self) -> None:
         """Break off the slowest."""
         for reader in [reader for reader in self.readers if reader.at == self._gone]:
-            reader.is_too_slow = True
+            reader.broken = "the client read too slowly"
             self.readers.discard(reader)
             reader.wake()
         self._trim()
@@ -140,12 +149,12 @@ class Flow:
 class Reader:
     """One reader's place. Iterating gives each chunk, and whether more follow."""
 
-    __slots__ = ("_flow", "_loop", "_news", "at", "is_too_slow", "joined")
+    __slots__ = ("_flow", "_loop", "_news", "at", "broken", "joined")
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self.at = 0
-        self.is_too_slow = False
+        self.broken = ""  # or why
         self._loop = asyncio.get_running_loop()
         self.joined = self._loop.time()
         self._news: asyncio.Future[None] | None = None  # while it waits
@@ -174,6 +183,6 @@ class Reader:
                 raise StopAsyncIteration
             self._news = self._loop.create_future()
             await self._news
-        if self.is_too_slow:
-            raise Broken("the client read too slowly")
+        if self.broken:
+            raise Broken(self.broken)
         raise StopAsyncIteration

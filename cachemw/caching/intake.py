@@ -44,7 +44,8 @@ logger = logging.getLogger("cachemw.cache")
 
 ETAG_PATIENCE = 0.005  # seconds that the head of a response with a length waits for its body
 
-_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+_CHUNK = "http.response.body"
+_BODIES = frozenset({_CHUNK, "http.response.pathsend", "http.response.zerocopysend"})
 
 ClientSend: TypeAlias = Callable[[Scope, Message, Reason], Awaitable[None]]
 """The `send` of who asked first, for a response that must not be kept: the scope that the app was
@@ -153,13 +154,16 @@ class Intake:
             await self._pass_on(message)
         elif self._flow.ended and kind in _BODIES:
             raise RuntimeError("the app went on after the end of its response")
-        elif kind == "http.response.body":
+        elif kind == _CHUNK and not self._has_used_session():
             # A copy, unless it is bytes: the app may use its buffer again.
             await self._gather(bytes(message.get("body", b"")), message.get("more_body", False))
         elif not self.outcome.done():
-            # A body that does not come in chunks.
-            await self._turn_direct(Reason.STREAM)
+            # A body that does not come in chunks, or that is one client's own.
+            await self._turn_direct(Reason.SESSION if kind == _CHUNK else Reason.STREAM)
             await self._pass_on(message)
+        elif kind == _CHUNK:
+            chunk = bytes(message.get("body", b""))
+            await self._go_on_alone(chunk, message.get("more_body", False))
         if kind in _BODIES and not message.get("more_body", False):
             self.has_ended = True
             self.may_hear.set()
@@ -217,9 +221,12 @@ class Intake:
         return RequestHead(asked.method, asked.scheme, asked.host, asked.path, asked.query, seen)
 
     def _wishes(self) -> Wishes:
+        is_skipped = self._notes.skip is not None
+        return Wishes(self._notes.ttl, is_skipped, self._has_used_session())
+
+    def _has_used_session(self) -> bool:
         session = self._scope.get("session")
-        used_session = self._scope.get(SESSION_USED) or getattr(session, "accessed", False)
-        return Wishes(self._notes.ttl, self._notes.skip is not None, bool(used_session))
+        return bool(self._scope.get(SESSION_USED) or getattr(session, "accessed", False))
 
     def _expect_body(self, keep: Keep) -> None:
         """Tell those who wait, unless the whole body follows at once and gives the head an ETag.
@@ -276,11 +283,7 @@ class Intake:
     async def _gather(self, chunk: bytes, more: bool) -> None:
         flow = self._flow
         if flow.is_gathering and flow.size + len(chunk) > self._policy.max_body:
-            self._tenure.unkept = Reason.TOO_LARGE
-            released = self._tenure.give_back(Reason.TOO_LARGE)
-            self._broadcast()
-            flow.let_pass()
-            await settled(released)
+            await self._let_pass(Reason.TOO_LARGE)
         elif not more and flow.is_gathering:
             body = flow.gathered + chunk if flow.size else chunk
             if self._telling is not None:
@@ -289,6 +292,23 @@ class Intake:
             await self._store(body)
         self._broadcast()
         await flow.write(chunk, more=more)
+
+    async def _go_on_alone(self, chunk: bytes, more: bool) -> None:
+        """Those who share it have had what came before the session was read; what comes now is for
+        the one who asked first."""
+        if self._tenure.unkept is not Reason.SESSION:
+            why = "its app has read a session"
+            self._flow.shut_out(why, but_first=self.send_first is not None)
+            await self._let_pass(Reason.SESSION)
+        await self._flow.write(chunk, more=more)
+
+    async def _let_pass(self, reason: Reason) -> None:
+        """Keep nothing of a response that is under way."""
+        self._tenure.unkept = reason
+        released = self._tenure.give_back(reason)
+        self._broadcast()
+        self._flow.let_pass()
+        await settled(released)
 
     def _add_etag(self, body: bytes) -> None:
         """Give the response an ETag, if the app gave none."""

@@ -6,7 +6,7 @@ get into a page is in the page. What the next client gets must not have it.
 
 import asyncio
 import json
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
@@ -18,12 +18,13 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.sessions import SessionMiddleware as CookieSessions
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cachemw import CacheMiddleware, CachePolicy, MemoryStore, RateLimit, install
 from cachemw.caching.credentials import CREDENTIAL_PREFIXES, CREDENTIALS, UNKEYED
+from cachemw.caching.flow import Broken
 from cachemw.testing import Client, FakeClock, Gate, ScriptedOrigin
 
 pytestmark = pytest.mark.anyio
@@ -256,6 +257,71 @@ async def test_a_page_that_read_starlettes_session_is_not_kept(policy: dict[str,
         assert (await client.get("/reads")).detail == "session"
     assert (await client.get("/ignores")).is_stored
     assert (await client.get("/ignores")).cache == "hit"
+
+
+class Greeting:
+    """A page behind a wall, which reads the session while it is under way: at its first chunk, or
+    behind a gate."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        app = Starlette(
+            routes=[Route("/login/{name}", self.login), Route("/{when}", self.page)],
+            middleware=[
+                Middleware(
+                    CacheMiddleware,
+                    store=MemoryStore(),
+                    routes={"/{when}": CachePolicy(ttl=60, credentials="shared", guard=self.opens)},
+                ),
+                Middleware(CookieSessions, secret_key="secret"),
+            ],
+        )
+        self.client = Client(app)
+
+    async def opens(self, connection: HTTPConnection) -> bool:
+        return True
+
+    async def login(self, request: Request) -> Response:
+        request.session["name"] = request.path_params["name"]
+        return PlainTextResponse("")
+
+    async def page(self, request: Request) -> Response:
+        async def chunks() -> AsyncIterator[str]:
+            if request.url.path == "/later":
+                yield "hello "
+                await self.gate.pass_through()
+            yield request.session.get("name", "stranger")
+            yield "!"
+
+        return StreamingResponse(chunks())
+
+    async def cookie_of(self, name: str) -> dict[str, str]:
+        answer = await self.client.get(f"/login/{name}")
+        return {"cookie": (answer.header("set-cookie") or "").partition(";")[0]}
+
+
+@pytest.mark.parametrize("when", ["at-once", "later"])
+async def test_a_page_that_reads_the_session_while_it_streams_is_not_kept(when: str) -> None:
+    greeting = Greeting()
+    greeting.gate.open()
+    for name in ("anna", "bob"):
+        answer = await greeting.client.get(f"/{when}", headers=await greeting.cookie_of(name))
+        assert answer.body.decode().endswith(f"{name}!")
+    assert (await greeting.client.get(f"/{when}")).body.endswith(b"stranger!")
+
+
+async def test_who_shares_a_stream_gets_nothing_of_what_a_session_has_to_do_with() -> None:
+    greeting = Greeting()
+    client = greeting.client
+    anna = client.start("GET", "/later", headers=await greeting.cookie_of("anna"))
+    await greeting.gate.reached()
+    bob = client.start("GET", "/later", headers=await greeting.cookie_of("bob"))
+    assert await bob.chunk() == b"hello "
+    greeting.gate.open()
+    assert (await anna.response()).body == b"hello anna!"
+    with pytest.raises(Broken, match="session"):
+        await bob.response()
+    assert bob.so_far.body == b"hello "
 
 
 async def test_a_page_that_sets_a_cookie_goes_to_one_client() -> None:

@@ -320,6 +320,17 @@ async def test_the_slowest_reader_holds_the_pace_until_it_leaves(
     assert len((await quick.response()).body) == 400
 
 
+@pytest.mark.parametrize(("method", "headers"), [("HEAD", {}), ("GET", {"if-none-match": '"tag"'})])
+async def test_who_wants_no_body_holds_nobody_up(
+    method: str, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "WINDOW", 8)
+    cache = cached(max_body=16)
+    cache.origin.answers(*["four"] * 100, headers={**FRESH, "etag": '"tag"'})
+    async with asyncio.timeout(5):
+        assert (await cache.start(method, "/", headers=headers).response()).body == b""
+
+
 async def test_whoever_comes_too_late_for_a_large_body_gets_one_of_its_own() -> None:
     cache, gate = cached(max_body=3), Gate()
     cache.origin.answers_once("four", gate, "more", headers=FRESH)
