@@ -57,7 +57,6 @@ class CacheControl:
     max_stale: int | None = None
     no_cache: bool = False
     no_store: bool = False
-    no_transform: bool = False
     only_if_cached: bool = False
     must_revalidate: bool = False
     proxy_revalidate: bool = False
@@ -67,56 +66,16 @@ class CacheControl:
     immutable: bool = False
     no_cache_fields: frozenset[bytes] = _NO_FIELDS
     private_fields: frozenset[bytes] = _NO_FIELDS
-    extensions: tuple[tuple[bytes, bytes | None], ...] = ()
     target: bytes | None = field(default=None, compare=False)
-
-    def to_header(self) -> bytes:
-        """The directives as the value of a Cache-Control field; `b""` when there are none."""
-        parts = [name for name, present in _flags(self).items() if present]
-        for name, seconds in _numbers(self).items():
-            if seconds is not None:
-                endless = name == b"max-stale" and seconds == DELTA_MAX
-                parts.append(name if endless else b"%s=%d" % (name, seconds))
-        qualified = {b"no-cache": self.no_cache_fields, b"private": self.private_fields}
-        for name, names in qualified.items():
-            if names:
-                parts.append(b'%s="%s"' % (name, b", ".join(sorted(names))))
-        for name, argument in self.extensions:
-            parts.append(name if argument is None else b"%s=%s" % (name, argument))
-        return b", ".join(parts)
-
-
-def _flags(cc: CacheControl) -> dict[bytes, bool]:
-    return {
-        b"public": cc.public,
-        b"private": cc.private,
-        b"no-cache": cc.no_cache,
-        b"no-store": cc.no_store,
-        b"no-transform": cc.no_transform,
-        b"only-if-cached": cc.only_if_cached,
-        b"must-revalidate": cc.must_revalidate,
-        b"proxy-revalidate": cc.proxy_revalidate,
-        b"must-understand": cc.must_understand,
-        b"immutable": cc.immutable,
-    }
-
-
-def _numbers(cc: CacheControl) -> dict[bytes, int | None]:
-    return {
-        b"max-age": cc.max_age,
-        b"s-maxage": cc.s_maxage,
-        b"stale-while-revalidate": cc.stale_while_revalidate,
-        b"stale-if-error": cc.stale_if_error,
-        b"min-fresh": cc.min_fresh,
-        b"max-stale": cc.max_stale,
-    }
 
 
 NOTHING = CacheControl()
 _NO_CACHE = CacheControl(no_cache=True)
-_NUMBERS = frozenset(_numbers(NOTHING))
+_NUMBERS = frozenset(
+    {b"max-age", b"s-maxage", b"stale-while-revalidate", b"stale-if-error"}
+    | {b"min-fresh", b"max-stale"}
+)
 _QUALIFIED = frozenset({b"no-cache", b"private"})
-_KNOWN = _NUMBERS | frozenset(_flags(NOTHING))
 
 Arguments: TypeAlias = dict[bytes, list[bytes | None]]
 """Every argument each directive came with, None for a directive without one."""
@@ -220,19 +179,12 @@ def _from_arguments(given: Arguments) -> CacheControl:
         private=private,
         private_fields=private_fields,
         no_store=b"no-store" in given,
-        no_transform=b"no-transform" in given,
         only_if_cached=b"only-if-cached" in given,
         must_revalidate=b"must-revalidate" in given,
         proxy_revalidate=b"proxy-revalidate" in given,
         must_understand=b"must-understand" in given,
         public=None in given.get(b"public", ()),
         immutable=None in given.get(b"immutable", ()),
-        extensions=tuple(
-            (name, argument)
-            for name, arguments in given.items()
-            if name not in _KNOWN
-            for argument in arguments
-        ),
     )
 
 
