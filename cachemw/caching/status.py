@@ -35,9 +35,9 @@ class Forward(StrEnum):
     PARTIAL = "partial"
 
 
-def hit(ttl: float, *, detail: Reason | None = None, key: bytes | None = None) -> Header:
+def hit(ttl: float, *, detail: Reason | None = None) -> Header:
     """The request was answered from the cache; a negative `ttl` says that the answer is stale."""
-    return CACHE_STATUS, HIT % _seconds(ttl) + _explanation(detail, key)
+    return CACHE_STATUS, HIT % _seconds(ttl) + _explanation(detail)
 
 
 def forwarded(
@@ -48,7 +48,6 @@ def forwarded(
     collapsed: bool = False,
     ttl: float | None = None,
     detail: Reason | None = None,
-    key: bytes | None = None,
 ) -> Header:
     """The request went to the origin, whose answer had `status`.
 
@@ -63,31 +62,17 @@ def forwarded(
         parts.append(b"; stored")
     if collapsed:
         parts.append(b"; collapsed")
-    parts.append(_explanation(detail, key))
+    parts.append(_explanation(detail))
     return CACHE_STATUS, b"".join(parts)
 
 
 def generated(detail: Reason) -> Header:
     """The cache itself made the answer: neither stored nor forwarded (504 to only-if-cached)."""
-    return CACHE_STATUS, _NAME + _explanation(detail, None)
+    return CACHE_STATUS, _NAME + _explanation(detail)
 
 
-def _explanation(detail: Reason | None, key: bytes | None) -> bytes:
-    told = b"" if detail is None else b"; detail=" + detail.encode()
-    return told if key is None else told + b"; key=" + _string(key)
-
-
-def _string(value: bytes) -> bytes:
-    """A structured String; what one cannot hold is percent-encoded, and `%` with it."""
-    escaped = (
-        b"\\" + bytes((c,)) if c in b'"\\' else bytes((c,)) if _is_plain(c) else b"%%%02x" % c
-        for c in value
-    )
-    return b'"' + b"".join(escaped) + b'"'
-
-
-def _is_plain(character: int) -> bool:
-    return 0x20 <= character < 0x7F and character != 0x25
+def _explanation(detail: Reason | None) -> bytes:
+    return b"" if detail is None else b"; detail=" + detail.encode()
 
 
 def _seconds(ttl: float) -> int:
