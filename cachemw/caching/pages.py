@@ -15,11 +15,12 @@ file answers is what would have been answered there, to the byte.
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 from cachemw.caching.compression import decompressed
 from cachemw.caching.credentials import is_credential
-from cachemw.caching.entry import WITHOUT_LENGTH, Entry, is_entry, lead_of
+from cachemw.caching.entry import WITHOUT_LENGTH, Entry, is_entry, lead_of, unpack
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.replay import CONDITIONS, Answer, answer
 from cachemw.caching.rules import Found
@@ -35,7 +36,7 @@ Reader: TypeAlias = Callable[[tuple[bytes, ...]], Callable[[], Awaitable[Values]
 Served: TypeAlias = tuple[float, Answer]
 """An answer, and the age of what it was made of."""
 
-REMEMBERED = 4096  # pages, of about two kilobytes each
+REMEMBERED = 10_000  # pages, of one to two kilobytes each
 NAMES = 256  # of fields, for each policy
 _SPOKEN_OF = 4096  # values of Age and Cache-Status
 _OUTSPOKEN = frozenset(
@@ -79,13 +80,13 @@ class Page:
             "_flags",
             "_fresh",
             "_has_length",
-            "_header",
             "_headers",
             "_initial_age",
             "_lead",
             "_others",
             "_received",
             "_rest",
+            "_size",
             "_status",
         ),
         *("bystanders", "is_near", "keys", "knows_nobody", "method", "path", "read", "route"),
@@ -110,11 +111,11 @@ class Page:
         self._rest = slice(1, None) if is_first else slice(None, -1)
         self._others = values[self._rest]
         self._lead = lead = lead_of(values[self._at] or b"")
-        self._cut, self._flags = len(lead), lead[2]
-        self._header = header = entry.header
+        self._cut, self._flags, self._size = len(lead), lead[2], len(values[self._at] or b"")
+        header = entry.header
         self._received, self._initial_age = header.received / 1e6, header.initial_age
         self._fresh, self._status = header.fresh, header.status
-        self._headers = header.headers
+        self._headers = tuple(map(_shared, header.headers))
         self._has_length = (
             header.status in WITHOUT_LENGTH
             or first_of(header.headers, b"content-length") is not None
@@ -138,6 +139,7 @@ class Page:
         if (
             stored is None
             or not stored.startswith(self._lead)
+            or len(stored) != self._size
             or values[self._rest] != self._others
         ):
             return None
@@ -146,18 +148,26 @@ class Page:
         left = self._fresh - age
         if left <= 0:
             return None
-        body = stored[self._cut :]
-        if self._flags:
-            try:
+        try:
+            if request is not None:
+                entry = unpack(stored)
+                assert isinstance(entry, Entry)
+                return age, answer(request, entry, hit(left), now)
+            body = stored[self._cut :]
+            if self._flags:
                 body = decompressed(self._flags, body)
-            except UnreadableEntry:
-                return None
-        if request is not None:
-            return age, answer(request, Entry(self._header, body), hit(left), now)
+        except UnreadableEntry:
+            return None
         headers = [*self._headers, _age[int(age)], _hit[int(left)]]
         if not self._has_length:
             headers.append((b"content-length", b"%d" % len(body)))
         return age, (self._status, headers, body)
+
+
+@lru_cache(_SPOKEN_OF)
+def _shared(line: Header) -> Header:
+    """One object for all equal lines: the pages of a site have most of theirs in common."""
+    return line
 
 
 class _Told(dict[int, Header]):
@@ -182,6 +192,8 @@ class Pages:
     def __init__(self) -> None:
         self._pages: OrderedDict[Address | None, Page | tuple[bytes, ...]] = OrderedDict()
         self._bystanders: dict[int, Bystanders] = {}
+        self._met: set[int] = set()
+        """Pages for which there was no room when they were met."""
         self.paths: set[str] = set()
         """Of all pages, and of some former ones: by theirs, most other requests are told."""
         self.edition = 0
@@ -214,11 +226,13 @@ class Pages:
         reader: Reader,
     ) -> None:
         """Remember what was found, for the next one who asks. `reader` prepares its read."""
+        if address is None or not self._is_worth_it(address):
+            return
         bystanders = self._bystanders_of(policy)
-        if address is None or not _is_simple(policy, found) or not bystanders.are_all(fields):
+        if not _is_simple(policy, found) or not bystanders.are_all(fields):
             return
         page = Page(found, bystanders, method, path, route, reader)
-        if len(self.paths) > REMEMBERED:
+        if len(self.paths) > 2 * REMEMBERED:
             self.clear()
         self.paths.add(path)
         if found.fields:
@@ -234,6 +248,19 @@ class Pages:
         """Forget all pages: they were made for another edition of the app's routes."""
         self.edition = edition
         self.clear()
+
+    def _is_worth_it(self, address: Address) -> bool:
+        """Whether a page may take the place of another one: most of many are not back soon, and
+        those that are must not be pushed out by them. It may once it is met again."""
+        if len(self._pages) < REMEMBERED or address in self._pages:
+            return True
+        number, met = hash(address), self._met
+        if number in met:
+            return True
+        if len(met) >= REMEMBERED:
+            met.clear()
+        met.add(number)
+        return False
 
     def _keep(self, address: Address, page: Page | tuple[bytes, ...]) -> None:
         self._pages[address] = page

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.types import Scope
 
+from cachemw.caching import pages
 from cachemw.caching.cache import Cache
 from cachemw.caching.marks import CacheContext
 from cachemw.caching.middleware import CacheMiddleware
@@ -249,6 +250,34 @@ async def test_each_variant_has_a_page_of_its_own() -> None:
         response = await cache.get("/", headers={"accept": value})
         assert response.body == value.encode()
     assert watched.long == 0
+
+
+async def test_a_page_that_is_met_once_pushes_no_other_one_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = cached()
+    cache.origin.answers("hello", headers=FRESH)
+    monkeypatch.setattr(pages, "REMEMBERED", 2)
+    for path in ("/a", "/b", "/c"):
+        for _ in range(2):
+            await cache.get(path)
+    watched = Watched(cache)
+    assert [await watched.takes_the_long_way(path) for path in ("/a", "/b")] == [False, False]
+    # Asked for once more, it takes the place of the one that was there first.
+    taken = [await watched.takes_the_long_way(path) for path in ("/c", "/c", "/b", "/a")]
+    assert taken == [True, False, False, True]
+
+
+@pytest.mark.parametrize("change", [b"", b"hello, and more", b"hell"], ids=repr)
+async def test_a_body_of_another_length_is_a_miss(change: bytes) -> None:
+    watched = await warm()
+    assert not await watched.takes_the_long_way()
+    store: Any = watched.cached.store
+    [key] = [key async for batch in store.scan(b"e:*") for key in batch]
+    [value] = await store.get_many([key])
+    await store.set(key, value.removesuffix(b"hello") + change, ttl=60_000)
+    assert (await watched.cached.get("/")).body == b"hello"
+    assert watched.cached.origin.calls == 2
 
 
 async def test_what_was_read_in_vain_is_not_read_again() -> None:
