@@ -27,19 +27,25 @@ class Prompt(code.InteractiveConsole):
     def runcode(self, code: CodeType) -> None:
         future = asyncio.run_coroutine_threadsafe(self.run(code), self.loop)
         try:
-            future.result()
+            leaving = future.result()
         except KeyboardInterrupt:
             future.cancel()
             self.write("\nKeyboardInterrupt\n")
-        except SystemExit:
-            raise
         except BaseException:
             self.showtraceback()
+        else:
+            if leaving:
+                raise leaving
 
-    async def run(self, code: CodeType) -> None:
-        result = FunctionType(code, self.locals)()
-        if inspect.isawaitable(result):
-            await result
+    async def run(self, code: CodeType) -> SystemExit | None:
+        """What ends the prompt is returned: raised in a task, it would silently end the loop."""
+        try:
+            result = FunctionType(code, self.locals)()
+            if inspect.isawaitable(result):
+                await result
+        except SystemExit as leaving:
+            return leaving
+        return None
 
 
 def main() -> None:

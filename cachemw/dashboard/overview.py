@@ -195,12 +195,13 @@ def _requests(view: View) -> Html:
 
 
 def _request(now: int, one: Exchange) -> tuple[Child, ...]:
-    reason = tag("span", one.reason, title=meaning_of(one.reason) or None) if one.reason else ""
+    reason = tag("span", one.reason, title=meaning_of(one.reason) or None) if one.reason else None
+    stored = badge("stored", "good") if one.stored else None
     return (
         ago(now, one.at),
         code(f"{one.method} {figures.cut(one.path, 80)}"),
         badge(one.outcome, one.outcome),
-        [reason, " ", badge("stored", "good") if one.stored else None],
+        [reason, " " if reason and stored else None, stored],
         str(one.status),
         figures.duration(one.seconds),
     )
@@ -208,11 +209,12 @@ def _request(now: int, one: Exchange) -> tuple[Child, ...]:
 
 def _refreshes(view: View, total: Counts) -> Html:
     counted = total.refreshes
-    said = ", ".join(f"{figures.count(n)} {word}" for word, n in sorted(counted.items()) if n)
+    ended = ", ".join(f"{figures.count(n)} {word}" for word, n in sorted(counted.items()) if n)
+    said = f"{figures.count(max(0, total.running))} running." + (f" {ended}." if ended else "")
     rows = [_refresh(view.at, one) for one in view.fleet.refreshes[:SHOWN]]
     return join(
         [
-            tag("p", f"{figures.count(max(0, total.running))} running. {said or 'None so far'}."),
+            tag("p", said),
             table("Last refreshes", ("When", "Path", "Ended", "#Took"), rows, "None yet."),
         ]
     )
