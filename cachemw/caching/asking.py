@@ -26,20 +26,9 @@ from cachemw.caching.keeper import Lease
 from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
 from cachemw.caching.reasons import Reason
 from cachemw.caching.replay import answer
-from cachemw.caching.rules import (
-    Found,
-    Hit,
-    Miss,
-    Validate,
-    decide,
-    may_stand_in,
-)
+from cachemw.caching.rules import Found, Hit, Miss, Validate, decide, may_stand_in
 from cachemw.caching.status import Forward
-from cachemw.caching.validation import (
-    Condition,
-    evaluate,
-    not_modified_headers,
-)
+from cachemw.caching.validation import client_has, not_modified_headers
 from cachemw.caching.waiting import Waiting
 from cachemw.errors import StoreUnavailable
 from cachemw.messages import Headers
@@ -212,7 +201,7 @@ class Asking:
         if not is_first:  # §4: it was not made for this request
             passed = max(0, now - outcome.received) / 1e6
             extra.insert(0, (b"age", b"%d" % (keep.initial_age + passed)))
-        if evaluate(request, outcome.head, received=now / 1e6) is Condition.NOT_MODIFIED:
+        if client_has(request, outcome.head, received=now / 1e6):
             reader.leave()  # the body is not waited for
             await respond(call.send, 304, [*not_modified_headers(keep.headers), *extra], b"")
             return

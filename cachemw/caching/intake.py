@@ -36,7 +36,7 @@ from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
 from cachemw.caching.reasons import Reason
 from cachemw.caching.shelf import all_tags
 from cachemw.caching.tenure import Tenure, settled
-from cachemw.caching.validation import to_freshen
+from cachemw.caching.validation import confirms
 from cachemw.messages import RequestHead, ResponseHead, first_of
 from cachemw.scopekeys import SESSION_USED
 
@@ -179,7 +179,7 @@ class Intake:
         stale = self._validating
         if stale is not None and head.status == 304:
             self.is_discarding = True
-            self.must_ask_again = not to_freshen([stale.header.headers], head.headers)
+            self.must_ask_again = not confirms(head.headers, stale.header.headers)
             if not self.must_ask_again:
                 await self._confirm(stale, head)
         elif stale is not None and head.status in ERROR_STATUSES and self._may_stand_in():

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from cachemw.caching.entry import WITHOUT_LENGTH, Entry
 from cachemw.caching.ranges import Partial, Unsatisfiable, Whole, partial, plan, unsatisfiable
-from cachemw.caching.validation import Condition, evaluate, not_modified_headers
+from cachemw.caching.validation import client_has, not_modified_headers
 from cachemw.messages import Header, RequestHead, first_of
 
 CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
@@ -23,7 +23,7 @@ def answer(request: RequestHead, entry: Entry, told: Header, now: int) -> Answer
     extra = ((b"age", b"%d" % entry.age(now)), told)
     if not CONDITIONS.isdisjoint([name for name, _ in request.headers]):
         received = entry.header.received / 1e6
-        if evaluate(request, head, received=received) is Condition.NOT_MODIFIED:
+        if client_has(request, head, received=received):
             return 304, [*not_modified_headers(head.headers), *extra], b""
         match plan(request, head, len(body), received=received):
             case Whole():

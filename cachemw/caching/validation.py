@@ -1,12 +1,9 @@
 """Conditional requests, both ways (RFC 9111 §4.3, RFC 9110 §13).
 
-`evaluate` answers a client's condition from a stored response. `conditional_headers` asks the
-origin about a stored response, and `to_freshen` says what its answer confirms. How a confirmed
-response is updated is in `storing.freshened`.
+`client_has` answers a client's condition from a stored response. `conditional_headers` asks the
+origin about a stored response, and `confirms` says whether its answer is about that one. How a
+confirmed response is updated is in `storing.freshened`.
 """
-
-from collections.abc import Sequence
-from enum import Enum, auto
 
 from cachemw.caching.dates import parse_date
 from cachemw.caching.etags import etag_of, is_strong, match_strongly, match_weakly, tags
@@ -34,19 +31,12 @@ NOT_MODIFIED_FIELDS = frozenset(
 treat theirs."""
 
 
-class Condition(Enum):
-    """What a client's condition makes of a stored response."""
+def client_has(request: RequestHead, stored: ResponseHead, *, received: float) -> bool:
+    """Whether a client has a stored response already, by its own condition: it gets a 304.
 
-    SERVE = auto()
-    """There is none, or it is met: the client gets the response."""
-    NOT_MODIFIED = auto()
-    """The client has this response already: 304."""
-    FORWARD = auto()
-    """If-Match and If-Unmodified-Since do not apply to a cache (§4.3.2): ask the origin."""
-
-
-def evaluate(request: RequestHead, stored: ResponseHead, *, received: float) -> Condition:
-    """What the conditions of a request say about a stored response, received at `received`."""
+    `received` is when the response came. Conditions that are not for a cache to answer have kept
+    the request from coming here (`rules.admit`).
+    """
     none_match: list[bytes] = []
     modified_since: list[bytes] = []
     for name, value in request.headers:
@@ -54,17 +44,13 @@ def evaluate(request: RequestHead, stored: ResponseHead, *, received: float) -> 
             none_match.append(value)
         elif name == b"if-modified-since":
             modified_since.append(value)
-        elif name in (b"if-match", b"if-unmodified-since"):
-            return Condition.FORWARD
     # §4.3.2 speaks of stored 200 responses; RFC 9110 §13.2.1 ignores conditions on all but 2xx.
     if stored.status != 200 or request.method not in ("GET", "HEAD"):
-        return Condition.SERVE
+        return False
     # RFC 9110 §13.2.2: with If-None-Match present, If-Modified-Since is ignored.
     if none_match:
-        unchanged = _has_tag(none_match, stored.headers)
-    else:
-        unchanged = _is_unmodified(modified_since, stored.headers, received)
-    return Condition.NOT_MODIFIED if unchanged else Condition.SERVE
+        return _has_tag(none_match, stored.headers)
+    return _is_unmodified(modified_since, stored.headers, received)
 
 
 def _has_tag(none_match: list[bytes], stored: Headers) -> bool:
@@ -121,26 +107,17 @@ def unconditional(headers: Headers) -> Headers:
     return without(headers, PARTIALITY)
 
 
-def to_freshen(stored: Sequence[Headers], not_modified: Headers) -> list[int]:
-    """Which of the stored responses a 304 confirms, as indices (§4.3.4).
+def confirms(not_modified: Headers, stored: Headers) -> bool:
+    """Whether a 304 is about the stored response, as its validators tell (§4.3.4).
 
     Last-Modified counts as a weak validator: what makes one strong (RFC 9110 §8.8.2.2) a cache
     cannot see for certain.
     """
-    tag = etag_of(not_modified)
-    if tag is not None and is_strong(tag):
-        # "each of those strong validators identify": all that have it, or none at all
-        return [i for i, own in enumerate(map(etag_of, stored)) if own and match_strongly(own, tag)]
+    tag, own = etag_of(not_modified), etag_of(stored)
     modified = first_of(not_modified, b"last-modified")
+    if tag is not None and is_strong(tag):
+        return own is not None and match_strongly(own, tag)
     if tag is None and modified is None:
-        alone = len(stored) == 1 and not conditional_headers(stored[0])
-        return [0] if alone else []
-    matching = [i for i, own in enumerate(stored) if _corresponds(own, tag, modified)]
-    return [max(matching, key=lambda i: (date_of(stored[i], received=0), i))] if matching else []
-
-
-def _corresponds(stored: Headers, tag: bytes | None, modified: bytes | None) -> bool:
-    """Whether every weak validator of a 304 is one that the stored response has too."""
-    own = etag_of(stored)
+        return not conditional_headers(stored)
     same_tag = tag is None or (own is not None and match_weakly(own, tag))
     return same_tag and (modified is None or first_of(stored, b"last-modified") == modified)
