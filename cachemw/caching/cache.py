@@ -24,7 +24,6 @@ from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datakeys import key_text
 from cachemw.caching.datapolicy import DataPolicy, Keeping, Loading, all_tags
 from cachemw.caching.fieldset import Fields
-from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import noted
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.larder import Found, Larder
@@ -70,7 +69,6 @@ class Cache:
         self._keeper = Keeper(store, region)
         self._larder = Larder(store, self._keeper)
         self._loads = Loads(self._larder)
-        self._hosts = Hosts(store)
 
     async def aclose(self, *, patience: DurationLike = DRAIN) -> None:
         """Let refreshes end. The store stays open: it may be others' as well."""
@@ -357,12 +355,12 @@ class Cache:
             raise ConfigurationError(
                 "purge() was told nothing to purge: tags, namespace, route, url, key or pattern"
             )
-        if dry_run and pattern is not None and named.is_one_pattern:
+        if dry_run:
+            if pattern is None or not named.is_one_pattern:
+                raise ConfigurationError("dry_run counts the keys of a pattern, and nothing else")
             return await purge_pattern(
                 self.store, pattern, soft=soft, dry_run=True, progress=progress
             )
-        if dry_run:
-            raise ConfigurationError("dry_run counts the keys of a pattern, and nothing else")
         subject, names = named.told()
         with purging(self.store, subject, names, soft=soft):
             if named.stamped:
@@ -373,16 +371,14 @@ class Cache:
             if pattern is not None:
                 name = pattern.encode("utf-8", "surrogatepass")
                 await together(noted(self._keeper.journal, What.PATTERN, [name], soft=soft))
-                count += await purge_pattern(
-                    self.store, pattern, soft=soft, dry_run=False, progress=progress
-                )
+                count += await purge_pattern(self.store, pattern, soft=soft, progress=progress)
         return count
 
     async def _purge_url(self, url: str, *, soft: bool) -> int:
         address = Address.parse(url)
         path = unquote(address.path.decode("ascii"))
         policy = (self._policies and self._policies(path)) or CachePolicy()
-        return await purge_url(self._keeper, self._hosts, lambda _: policy, address, soft=soft)
+        return await purge_url(self._keeper, lambda _: policy, address, soft=soft)
 
     async def bump(self, namespace: str) -> None:
         """Invalidate everything in a namespace: one write, whatever it holds."""

@@ -17,7 +17,6 @@ from starlette.types import Scope
 
 from cachemw.asgi import head_of, route_path
 from cachemw.caching.groups import group_tag, groups_to_invalidate
-from cachemw.caching.hosts import Hosts
 from cachemw.caching.invalidation import targets_to_invalidate
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.marks import PurgesMark
@@ -50,7 +49,6 @@ class Changes:
     ) -> None:
         self._store = store
         self._keeper = keeper
-        self._hosts = Hosts(store)
         self._policies = policies
         self._marks = marks
 
@@ -145,7 +143,7 @@ class Changes:
             return matched.policy
 
         own = request.scheme, request.host
-        await purge_url(self._keeper, self._hosts, policy_for, address, soft=soft, own=own)
+        await purge_url(self._keeper, policy_for, address, soft=soft, own=own)
 
 
 def _address(url: str) -> Address | None:

@@ -103,7 +103,7 @@ class Keeper:
 
     def __init__(self, store: Store, region: str | None = None) -> None:
         self._store = store
-        self._hosts = Hosts(store)
+        self.hosts = Hosts(store)
         self.owed = Owed(store)
         self.stamped = Stamped()
         self._readings = Readings(store)
@@ -145,7 +145,7 @@ class Keeper:
         taken = self._store.run(LEASE, keys, args)
         # Read while nothing has been asked of the app: what it is made of can only be younger.
         born = self._readings.ask()
-        hosts, request = self._hosts, resource.request
+        hosts, request = self.hosts, resource.request
         is_known = hosts.is_entered(request, FILLING, self._store.now())
         admitted = None if is_known else partial(hosts.admit, request, FILLING)
         return Leasing(lease, taken, born, admitted, self._doubt(resource, lease))
@@ -153,7 +153,7 @@ class Keeper:
     async def renew(self, resource: Resource, lease: Lease) -> bool:
         """Whether the lease still stands, for another while. One trip."""
         if lease.is_listed:
-            await self._hosts.admit(resource.request, FILLING)
+            await self.hosts.admit(resource.request, FILLING)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
         return await self._store.run(RENEW, (resource.leases,), args) == 1
 
@@ -162,7 +162,7 @@ class Keeper:
     ) -> Reason | None:
         """Store an entry, and end the lease. None when it is stored, else why not. One trip, but
         for the first entry of a host (`hosts.py`), and one more where a variant makes room."""
-        hosts, request, now = self._hosts, resource.request, self._store.now()
+        hosts, request, now = self.hosts, resource.request, self._store.now()
         is_entered = hosts.is_entered(request, ttl, now)
         if not (lease.is_listed and (is_entered or await hosts.admit(request, ttl))):
             tags = (*entry.header.tags, UNLISTED_TAG)

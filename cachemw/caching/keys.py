@@ -27,28 +27,14 @@ _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.
 
 def primary_key(request: RequestHead, policy: CachePolicy, body_digest: bytes = b"") -> bytes:
     """The digest that names the resource, as hexadecimal bytes."""
-    method = b"GET" if request.method == "HEAD" else request.method.encode()
-    parts = (
-        method,
-        request.scheme.encode(),
-        plain_host(request.scheme, request.host),
-        canonical_path(request.path),
-        canonical_query(request.query, policy),
-        body_digest,
-    )
-    return _digest(parts)
-
-
-def resource_key(scheme: str, host: bytes, path: bytes, query: bytes, method: str = "GET") -> bytes:
-    """The primary key of a URL whose policy lets every parameter count."""
     return _digest(
         (
-            method.encode(),
-            scheme.encode(),
-            plain_host(scheme, host),
-            canonical_path(path),
-            sorted_query(query),
-            b"",
+            b"GET" if request.method == "HEAD" else request.method.encode(),
+            request.scheme.encode(),
+            plain_host(request.scheme, request.host),
+            canonical_path(request.path),
+            canonical_query(request.query, policy),
+            body_digest,
         )
     )
 

@@ -6,7 +6,7 @@ keys of every server, in batches, and costs as much as there are keys.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -14,7 +14,6 @@ from urllib.parse import quote, urlsplit
 
 from cachemw.caching.datakeys import pattern_key
 from cachemw.caching.datapolicy import all_tags
-from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import noted
 from cachemw.caching.keeper import Keeper
 from cachemw.caching.keys import canonical_query, primary_key
@@ -24,7 +23,7 @@ from cachemw.caching.policy import CachePolicy
 from cachemw.caching.stamps import UNLISTED_TAG, bodies_tag, route_tag
 from cachemw.caching.writes import SETTLE
 from cachemw.errors import ConfigurationError
-from cachemw.messages import RequestHead
+from cachemw.messages import RequestHead, plain_host
 from cachemw.stores.base import Store, together
 from cachemw.telemetry.events import Subject
 
@@ -37,8 +36,7 @@ Progress: TypeAlias = Callable[[int], object]
 PolicyFor: TypeAlias = Callable[[RequestHead], CachePolicy | None]
 """The policy under which the answer to a request would be kept, None when it would not."""
 
-METHODS_WITH_BODY = ("QUERY", "POST")  # those of which a policy may keep answers
-METHODS = ("GET", *METHODS_WITH_BODY)
+METHODS = ("GET", "QUERY", "POST")  # those of which a policy may keep answers
 
 _NOWHERE = "http", b""
 
@@ -104,7 +102,8 @@ class Address:
             raise ConfigurationError(
                 f"url={url!r} is no address: write '/products/3?page=2' or 'https://host/...'"
             )
-        origin = split.scheme, _host(split.scheme, split.netloc)
+        host = split.netloc.rpartition("@")[2].lower().encode()
+        origin = split.scheme, plain_host(split.scheme, host)
         return cls(origin, *_as_sent(split.path or "/", split.query))
 
     @classmethod
@@ -127,7 +126,6 @@ def _as_sent(path: str, query: str) -> tuple[bytes, bytes]:
 
 async def purge_url(
     keeper: Keeper,
-    hosts: Hosts,
     policy_for: PolicyFor,
     address: Address,
     *,
@@ -148,7 +146,7 @@ async def purge_url(
         policies = [policy for head in here if (policy := policy_for(head)) is not None]
         for query in {canonical_query(address.query, policy) for policy in policies}:
             await together(noted(keeper.journal, What.URL, [address.path, query], soft=soft))
-        origins = await hosts.known()
+        origins = await keeper.hosts.known()
         if own is not None and own not in origins:
             origins.append(own)
     resources: list[bytes] = []
@@ -168,16 +166,26 @@ async def purge_url(
         bodies.append(UNLISTED_TAG)
     purges: list[Awaitable[object]] = [keeper.purge_resource(key, soft=soft) for key in resources]
     purges.append(keeper.purge_tags(bodies, soft=soft, is_noted=is_noted))
-    # Each is carried out, also where another one fails.
-    *found, last = await asyncio.gather(*purges, return_exceptions=True)
-    for each in (*found, last):
-        if isinstance(each, BaseException):
-            raise each
+    *found, _ = await carried_out(purges)
     return sum(map(bool, found))
 
 
+async def carried_out(purges: Iterable[Awaitable[object]]) -> list[object]:
+    """The results of purges, each carried out to its end even when another one fails."""
+    ended = await asyncio.gather(*purges, return_exceptions=True)
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+    return ended
+
+
 async def purge_pattern(
-    store: Store, pattern: str, *, soft: bool, dry_run: bool, progress: Progress | None
+    store: Store,
+    pattern: str,
+    *,
+    soft: bool,
+    dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> int:
     """Forget every value whose key matches, or mark it as stale. How many there were.
 
@@ -220,9 +228,3 @@ async def _walk(store: Store, pattern: str) -> AsyncIterator[list[bytes]]:
     """Values and their holders: no other key of ours matches, for there is but one ':{' in each."""
     async for batch in store.scan(b"d*:{%b}" % pattern_key(pattern)[3:-1]):
         yield batch
-
-
-def _host(scheme: str, netloc: str) -> bytes:
-    """The Host field that clients send for an authority: without the scheme's own port."""
-    host = netloc.rpartition("@")[2].lower()
-    return host.removesuffix({"http": ":80", "https": ":443"}[scheme]).encode()

@@ -17,17 +17,15 @@ follow each other, and each ordered pair of regions has a relay of its own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from cachemw.caching.hosts import Hosts
 from cachemw.caching.journal import Journal
 from cachemw.caching.keeper import Keeper
-from cachemw.caching.keys import resource_key
 from cachemw.caching.larder import Larder
 from cachemw.caching.notes import LIVES, Gap, Note, What, position_key, read_position
-from cachemw.caching.purging import METHODS_WITH_BODY, purge_pattern
-from cachemw.caching.stamps import UNLISTED_TAG, bodies_tag
+from cachemw.caching.policy import CachePolicy
+from cachemw.caching.purging import Address, carried_out, purge_pattern, purge_url
 from cachemw.errors import StoreUnavailable
 from cachemw.stores.base import Store
 from cachemw.telemetry.events import Subject
@@ -37,6 +35,8 @@ BATCH = 200  # notes in one reading
 SHORTEST, LONGEST = 0.005, 0.05  # seconds between two readings that found nothing
 RETRY = 0.5  # seconds, while a store is away
 REMIND = 60.0  # seconds after which a position is written again, so that it is not forgotten
+
+_PLAIN = CachePolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,6 @@ class Relay:
         self._position = position_key(region)
         self._keeper = Keeper(target)  # of no region: see above
         self._larder = Larder(target, self._keeper)
-        self._hosts = Hosts(target)
 
     async def carry(self) -> Trip:
         """Carry what the journal has, up to a batch. `StoreUnavailable` says that it is to be done
@@ -153,27 +152,20 @@ class Relay:
                 purges.append(self._keeper.purge_tags(tags, soft=soft))
             resources = _names(notes, What.RESOURCE, soft)
             purges += [self._keeper.purge_resource(name, soft=soft) for name in resources]
-            purges += [self._purge_url(url, soft) for url in _urls(notes, soft)]
+            purges += [
+                # Under the target's own origins: its clients may come by names that the source
+                # never heard. What a note names is what counts, all of it.
+                purge_url(self._keeper, lambda _: _PLAIN, Address(None, *url), soft=soft)
+                for url in _urls(notes, soft)
+            ]
             keys = [_text(name) for name in _names(notes, What.KEY, soft)]
             if soft:
                 purges += [self._larder.soften(key) for key in keys]
             elif keys:
                 purges.append(self._larder.forget(keys))
             patterns = [_text(name) for name in _names(notes, What.PATTERN, soft)]
-            purges += [_walk(self._target, pattern, soft) for pattern in patterns]
-        await _all(purges)
-
-    async def _purge_url(self, url: tuple[bytes, bytes], soft: bool) -> None:
-        # Of the target's own origins: its clients may come by names that the source never heard.
-        origins = await self._hosts.known()
-        keys = [resource_key(scheme, host, *url) for scheme, host in origins]
-        bodies = [
-            bodies_tag(resource_key(scheme, host, *url, method))
-            for scheme, host in origins
-            for method in METHODS_WITH_BODY
-        ]
-        tagged = self._keeper.purge_tags([*bodies, UNLISTED_TAG], soft=soft)
-        await _all([*(self._keeper.purge_resource(key, soft=soft) for key in keys), tagged])
+            purges += [purge_pattern(self._target, pattern, soft=soft) for pattern in patterns]
+        await carried_out(purges)
 
 
 async def purge_everything(store: Store, keeper: Keeper) -> None:
@@ -181,22 +173,10 @@ async def purge_everything(store: Store, keeper: Keeper) -> None:
 
     Sessions, limits and one-time tokens stay. As dear as there are keys.
     """
-    await _walk(store, "*", False)
+    await purge_pattern(store, "*", soft=False)
     async for batch in store.scan(b"[el]:{*"):
         primaries = {key[key.index(b"{") + 1 : key.index(b"}")] for key in batch if b"}" in key}
-        await _all([keeper.purge_resource(primary) for primary in primaries])
-
-
-async def _walk(store: Store, pattern: str, soft: bool) -> int:
-    return await purge_pattern(store, pattern, soft=soft, dry_run=False, progress=None)
-
-
-async def _all(purges: Iterable[Awaitable[object]]) -> None:
-    """Wait until each has ended, even when one of them fails."""
-    ended = await asyncio.gather(*purges, return_exceptions=True)
-    for result in ended:
-        if isinstance(result, BaseException):
-            raise result
+        await carried_out([keeper.purge_resource(primary) for primary in primaries])
 
 
 def _names(notes: Sequence[Note], what: What, soft: bool) -> list[bytes]:

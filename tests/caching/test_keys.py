@@ -11,7 +11,6 @@ from cachemw.caching.keys import (
     lease_key,
     primary_key,
     record_key,
-    resource_key,
     sorted_query,
     variant_key,
 )
@@ -58,11 +57,6 @@ def test_the_port_that_a_scheme_has_anyway_is_none() -> None:
     assert key(scheme="https", host=b"h:80") != key(scheme="https")
     assert key(host=b"h:443") != key()
     assert key(host=b"[::1]:80") == key(host=b"[::1]")
-
-
-def test_a_resource_named_by_its_url() -> None:
-    request = RequestHead("GET", "http", b"H", b"/p", b"b=2&a=1")
-    assert resource_key("http", b"h", b"/p", b"a=1&b=2") == primary_key(request, ALL)
 
 
 @pytest.mark.parametrize(
