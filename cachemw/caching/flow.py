@@ -32,12 +32,12 @@ class Flow:
         self._held = 0  # bytes in these
         self._failure: BaseException | None = None
         self._room: asyncio.Event | None = None  # once it is gathered no longer
-        self._first: Reader | None = None
+        self._is_met = False
 
     def join(self) -> "Reader":
         """A place at the beginning. Whoever takes one must `leave` it."""
-        reader = Reader(self)
-        self._first = self._first or reader
+        reader = Reader(self, is_first=not self._is_met)
+        self._is_met = True
         self.readers.add(reader)
         return reader
 
@@ -74,7 +74,7 @@ class Flow:
     def shut_out(self, why: str, *, but_first: bool) -> None:
         """Break off all readers, perhaps but the one who came first."""
         for reader in list(self.readers):
-            if not (but_first and reader is self._first):
+            if not (but_first and reader.is_first):
                 reader.broken = why
                 self.leave(reader)
 
@@ -149,10 +149,11 @@ class Flow:
 class Reader:
     """One reader's place. Iterating gives each chunk, and whether more follow."""
 
-    __slots__ = ("_flow", "_loop", "_news", "at", "broken", "joined")
+    __slots__ = ("_flow", "_loop", "_news", "at", "broken", "is_first", "joined")
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, *, is_first: bool) -> None:
         self._flow = flow
+        self.is_first = is_first
         self.at = 0
         self.broken = ""  # or why
         self._loop = asyncio.get_running_loop()
