@@ -8,7 +8,9 @@ Made-up hosts may so keep out a real one. What is stored for an origin that is n
 has a tag of its own (`UNLISTED_TAG`), and every purge of a path purges all that has it. Where
 clients may send any Host, `TrustedHostMiddleware` outside the cache spares that.
 
-Every process remembers what it has entered, and does so again after some minutes.
+Every process remembers what it has entered. A server may lose the list, by an eviction or by a new
+start, and a purge of a path would then go past what was entered in the old one. So it is entered
+again every few seconds in which anything is stored, for as long as the longest of it.
 """
 
 import logging
@@ -25,6 +27,8 @@ logger = logging.getLogger("cachemw.cache")
 KEY = b"o:{origins}"
 MOST = 256
 AHEAD = 600_000  # milliseconds that an entry in the list is good for beyond what it is made for
+TRUSTED = 10_000  # milliseconds that an entry is taken to be there without another look
+_NEVER = 0, 0
 
 
 class Hosts:
@@ -32,14 +36,15 @@ class Hosts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._entered: dict[bytes, int] = {}
+        self._entered: dict[bytes, tuple[int, int]] = {}
+        """Until when each is in the list, and until when we trust in that."""
         self._has_warned = False
 
     def is_entered(self, request: RequestHead, lives: float, now: int) -> bool:
         """Whether the origin of a request is known to be in the list for so long: then there is
         nothing to `admit`."""
-        until = self._entered.get(origin_of(request.scheme, request.host), 0)
-        return until >= now // 1000 + int(lives * 1000)
+        until, trusted = self._entered.get(origin_of(request.scheme, request.host), _NEVER)
+        return now < 1000 * trusted and until >= now // 1000 + int(lives * 1000)
 
     async def admit(self, request: RequestHead, lives: float) -> bool:
         """Enter the origin of a request, before its response is stored for `lives` seconds.
@@ -50,9 +55,10 @@ class Hosts:
         now = self._store.now()
         if self.is_entered(request, lives, now):
             return True
-        origin = origin_of(request.scheme, request.host)
-        until = now // 1000 + int(lives * 1000)
-        args = (origin, b"%d" % (lives * 1000 + AHEAD), b"%d" % MOST)
+        origin, now = origin_of(request.scheme, request.host), now // 1000
+        entered, _ = self._entered.get(origin, _NEVER)
+        until = max(entered, now + int(lives * 1000) + AHEAD)
+        args = (origin, b"%d" % (until - now), b"%d" % MOST)
         if await self._store.run(ADMIT, (KEY,), args) != 1:
             if not self._has_warned:
                 self._has_warned = True
@@ -65,7 +71,7 @@ class Hosts:
             return False
         if len(self._entered) >= MOST:
             self._entered.clear()
-        self._entered[origin] = until + AHEAD
+        self._entered[origin] = until, now + TRUSTED
         return True
 
     async def known(self) -> list[tuple[str, bytes]]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cachemw.caching.cache import Cache
 from cachemw.caching.data import DataEntry, DataHeader, pack
-from cachemw.caching.hosts import ADMIT, ORIGINS, Hosts
+from cachemw.caching.hosts import ADMIT, KEY, ORIGINS, Hosts
 from cachemw.caching.leases import KEEP, LEASE
 from cachemw.caching.writes import BAR, HOLD, RETIME, SETTLE, WITHDRAW
 from cachemw.errors import StoreUnavailable
@@ -393,3 +393,17 @@ async def test_the_list_of_origins_is_bounded_and_recovers(
     assert await other.admit(at(b"late"), 60)  # no trip
     with pytest.raises(StoreUnavailable):
         await other.admit(at(b"new"), 60)
+
+
+async def test_a_list_of_origins_that_was_lost_is_soon_there_again(
+    store: MemoryStore, clock: FakeClock
+) -> None:
+    """As long as what was stored before, whatever is stored by then."""
+    hosts, request = Hosts(store), RequestHead("GET", "https", b"shop.example", b"/")
+    assert await hosts.admit(request, 86_400)
+    await store.delete([KEY])
+    clock.advance("10s")
+    assert await hosts.admit(request, 60)
+    assert await hosts.known() == [("https", b"shop.example")]
+    clock.advance("23h")
+    assert await hosts.known() == [("https", b"shop.example")]
