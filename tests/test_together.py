@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from cachemw import (
+    Cache,
     CacheMiddleware,
     CachePolicy,
     MemoryStore,
@@ -189,3 +190,26 @@ async def test_a_store_that_is_not_eager_is_not_left_waiting() -> None:
     cookie, client = await visitor(app), Client(app)
     statuses = [(await client.get("/who", headers=cookie)).status for _ in range(4)]
     assert statuses == [200, 200, 429, 429]
+
+
+async def test_a_page_is_kept_that_was_made_from_a_value_of_its_own_tag(store: Store) -> None:
+    """The value is made later and kept sooner, and the stamp that it brings does not outdate the
+    page."""
+    cache = Cache(store)
+
+    @cache.memoize("1h", tags=["product:{id}"])
+    async def price(id: str) -> float:
+        return 24.0
+
+    async def product(request: Request) -> Response:
+        return PlainTextResponse(str(await price(request.path_params["id"])))
+
+    app = Starlette(routes=[Route("/products/{id}", product)])
+    install(
+        app, store=store, cache={"/products/{id}": CachePolicy(ttl="5m", tags=["product:{id}"])}
+    )
+    client = Client(app)
+    assert (await client.get("/products/3")).is_stored
+    assert (await client.get("/products/3")).cache == "hit"
+    await cache.purge(tags=["product:3"])
+    assert (await client.get("/products/3")).detail == "purged"

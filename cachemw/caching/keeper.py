@@ -119,7 +119,7 @@ class Keeper:
         for _ in range(2):  # first the claim, then the mark
             now = await self._store.time()
             buckets = [b"s%d" % number for number in range(BUCKETS)]
-            answers = [self._ensure(bucket, (), now, now, 0, claim) for bucket in buckets]
+            answers = [self._ensure(bucket, (), now, 0, claim) for bucket in buckets]
             if all(answer == 1 for answer in await together(answers)):
                 break
         self.is_ready = True
@@ -174,7 +174,7 @@ class Keeper:
         try:
             if lacking:
                 # In front: unlike a step, it may not be left alone, as by a cancellation.
-                ensuring: Awaitable[object] = self.ensure(lacking, lease.born, ttl)
+                ensuring: Awaitable[object] = self.ensure(lacking, ttl)
                 is_ensured, stored = await together([ensuring, storing])
             else:
                 stored = await storing
@@ -202,19 +202,18 @@ class Keeper:
         """What to do when a step was lost after which this lease may stand."""
         return lambda error: self.owed.add(error, resource.leases, lease.variant, lease.token)
 
-    def ensure(self, tags: Sequence[bytes], born: int, lives: float) -> Awaitable[bool]:
-        """See to it that the stamps of what was born at `born` exist, and outlive it by `lives`
-        seconds. False when nobody knows of the purges since: then it is invalid, and what is born
-        after that is not. Begun at the call."""
+    def ensure(self, tags: Sequence[bytes], lives: float) -> Awaitable[bool]:
+        """See to it that stamps exist, and outlive what is kept for `lives` seconds from now. False
+        when nobody knows of the last purges: then that is invalid, and what is born from now on is
+        not. Begun at the call."""
         claim, span, groups = _token(), max(1, int(lives * 1000)), by_bucket(tags)
-        ensured = [self._ensure(*group, born, born, span, claim) for group in groups.items()]
-        return self._ensured(groups, ensured, born, span, claim)
+        ensured = [self._ensure(*group, 0, span, claim) for group in groups.items()]
+        return self._ensured(groups, ensured, span, claim)
 
     async def _ensured(
         self,
         groups: dict[bytes, list[bytes]],
         ensured: list[Awaitable[Reply]],
-        born: int,
         span: int,
         claim: bytes,
     ) -> bool:
@@ -222,7 +221,7 @@ class Keeper:
         unmarked = [group for group, there in zip(groups.items(), marked, strict=True) if not there]
         if unmarked:
             now = await self._store.time()
-            await together([self._ensure(*group, born, now, span, claim) for group in unmarked])
+            await together([self._ensure(*group, now, span, claim) for group in unmarked])
         return not unmarked
 
     async def purge_tags(
@@ -279,11 +278,11 @@ class Keeper:
         return store.run(KEEP, (record, resource.leases, key, resource.census), args)
 
     def _ensure(
-        self, bucket: bytes, tags: Sequence[bytes], born: int, now: int, lives: int, claim: bytes
+        self, bucket: bytes, tags: Sequence[bytes], now: int, lives: int, claim: bytes
     ) -> Awaitable[Reply]:
         stamps = [stamp_key(tag) for tag in tags]
         seals = [self._store.sealed(stamp, b"") for stamp in stamps]
-        times = (b"%d" % born, b"%d" % now, b"%d" % MARK_LIVES, b"%d" % _stamp_lives(lives))
+        times = (b"%d" % now, b"%d" % MARK_LIVES, b"%d" % _stamp_lives(lives))
         return self._store.run(ENSURE, (mark_key(bucket), *stamps), (*times, claim, *seals))
 
 

@@ -112,7 +112,7 @@ class Larder:
         """Keep a value under a lease. False when the lease has ended meanwhile."""
         name, lives = data_key(key), entry.lives(self.store.now())
         args = (_LEASE, token, b"%d" % max(1, lives), self.store.sealed(name, pack(entry)))
-        ensured = self.keeper.ensure(entry.header.tags, entry.header.born, lives / 1000)
+        ensured = self.keeper.ensure(entry.header.tags, lives / 1000)
         kept = self.store.run(KEEP, (name, holders_key(key)), args)
         self._remember(key, entry.header.tags)
         return await self._in_doubt(key, token, _both(kept, ensured)) == 1
@@ -153,7 +153,7 @@ class Larder:
             args = (token, self.store.sealed(name, pack(entry)), b"%d" % max(1, lives))
             self._remember(key, header.tags)
             kept.append(self.store.run(SETTLE, (name, holders_key(key)), args))
-        ensured = self.keeper.ensure(header.tags, header.born, lives / 1000)
+        ensured = self.keeper.ensure(header.tags, lives / 1000)
         answers = await _both(together(kept), ensured)
         await together(notes)
         return all(answer == 1 for answer in answers)
@@ -180,7 +180,7 @@ class Larder:
         moved = replace(entry, fresh_until=fresh_until)
         now = self.store.now()
         lives = moved.lives(now) / 1000
-        ensured = self.keeper.ensure(entry.header.tags, entry.header.born, lives)
+        ensured = self.keeper.ensure(entry.header.tags, lives)
         args = (fresh_until.to_bytes(8, "big"), b"%d" % max(1, (fresh_until - now) // 1000))
         return await _both(self.store.run(RETIME, (data_key(key),), args), ensured) == 1
 

@@ -10,11 +10,12 @@ entry creates the stamps it misses; the danger is to create one that is older th
 stamp was evicted a moment ago. Therefore stamps live in buckets, and each bucket has a *mark*: the
 instant of its last purge.
 
-    mark is older than the entry's birth     no purge since: the stamp begins just before the entry
-    mark is younger                          the stamp begins now; this entry is not valid, the next
-    mark is missing                          nobody knows: the caller puts a claim there, and comes
-                                             back with a time read *after* that; if its claim still
-                                             stands, there was no purge meanwhile
+    there is a mark         the stamp begins there: no purge was later. An entry that is younger is
+                            valid, whichever of several with this tag is stored first; one that is
+                            older may have been purged, and is not
+    the mark is missing     nobody knows: the caller puts a claim there, and comes back with a time
+                            read *after* that; if its claim still stands, there was no purge
+                            meanwhile, and the mark is that time
 
 A claim is good for that one return: were it shared by two who ask, the one with the older time
 could put up a mark from before a purge that nobody remembers.
@@ -143,7 +144,7 @@ def _purge(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> 
 
 def _ensure(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     """The twin of ensure.lua."""
-    born, now, mark_lives, stamp_lives, claim, *seals = args
+    now, mark_lives, stamp_lives, claim, *seals = args
     mark = _number(keyspace, keys[0])
     if mark is None:
         standing_claim = text_at(keyspace, keys[0])
@@ -155,8 +156,7 @@ def _ensure(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) ->
     keyspace.set(keys[0], b"%d" % mark, int(mark_lives))
     for key, seal in zip(keys[1:], seals, strict=True):
         if _sealed_stamp(keyspace, key) is None:
-            since = int(born) - 1 if mark < int(born) else max(int(now), mark)
-            keyspace.set(key, seal + b"%d %d" % (since, since), int(stamp_lives))
+            keyspace.set(key, seal + b"%d %d" % (mark, mark), int(stamp_lives))
         elif keyspace.ttl(key) < int(stamp_lives):
             keyspace.expire(key, int(stamp_lives))
     return 1

@@ -120,9 +120,7 @@ def step_of_fill(state: State, fill: Fill, world: World) -> tuple[State, list[Fi
             return state, [fill._replace(at="ensure")] if fill.at == "keep-ensure" else []
         case "ensure-keep" | "ensure":
             claim = fill.claim or fill.name
-            there = world.run(
-                ENSURE, [MARK, STAMP], b"%d" % fill.born, now, LONG, LONG, claim, SEALED
-            )
+            there = world.run(ENSURE, [MARK, STAMP], b"0", LONG, LONG, claim, SEALED)
             then = "keep" if fill.at == "ensure-keep" else "done"
             if there == 1:
                 return state, [fill._replace(at=then)] if then == "keep" else []
@@ -132,7 +130,7 @@ def step_of_fill(state: State, fill: Fill, world: World) -> tuple[State, list[Fi
             return state, [fill._replace(at="ensure2-" + fill.at[6:], now=state.clock)]
         case _:
             claim = fill.claim or fill.name
-            world.run(ENSURE, [MARK, STAMP], b"%d" % fill.born, now, LONG, LONG, claim, SEALED)
+            world.run(ENSURE, [MARK, STAMP], now, LONG, LONG, claim, SEALED)
             return state, [fill._replace(at="keep")] if fill.at.endswith("keep") else []
 
 
@@ -261,13 +259,13 @@ def test_a_claim_serves_only_who_made_it() -> None:
     it under somebody else's claim: the next one would take it for the last purge there was."""
     world = World(State(frozenset(), 0, 0, 0, 0, ()))
     ensure = [MARK, STAMP]
-    assert world.run(ENSURE, ensure, b"200", b"200", LONG, LONG, b"a", SEALED) == 0
+    assert world.run(ENSURE, ensure, b"200", LONG, LONG, b"a", SEALED) == 0
     # The purge was at 150, its mark and its stamp were evicted. These two began before it.
-    assert world.run(ENSURE, ensure, b"100", b"100", LONG, LONG, b"b", SEALED) == 0
-    assert world.run(ENSURE, ensure, b"120", b"120", LONG, LONG, b"c", SEALED) == 0
+    assert world.run(ENSURE, ensure, b"100", LONG, LONG, b"b", SEALED) == 0
+    assert world.run(ENSURE, ensure, b"120", LONG, LONG, b"c", SEALED) == 0
     assert world.space.get(STAMP) is None
-    assert world.run(ENSURE, ensure, b"200", b"210", LONG, LONG, b"a", SEALED) == 1
-    assert world.run(ENSURE, ensure, b"120", b"120", LONG, LONG, b"c", SEALED) == 1
+    assert world.run(ENSURE, ensure, b"210", LONG, LONG, b"a", SEALED) == 1
+    assert world.run(ENSURE, ensure, b"120", LONG, LONG, b"c", SEALED) == 1
     stamps = {TAG: (world.space.get(STAMP) or b"")[SEAL:]}
     assert standing(120, (TAG,), stamps) is Standing.GONE
 

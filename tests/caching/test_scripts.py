@@ -83,7 +83,6 @@ def steps(chance: random.Random, store: Store) -> list[tuple[Script, list[bytes]
         entry = Entry(HEADER, b"variant", generation=generation)
         variant = store.sealed(VARIANTS[place], pack(entry))
         instant = b"%d" % chance.randrange(10**15, 10**15 + 50)
-        older = b"%d" % chance.randrange(10**15, 10**15 + 50)
         seals = [store.sealed(stamp, b"") for stamp in STAMPS]
         refusal = store.sealed(RECORD, pack(Refusal(Reason.PRIVATE)))
         garbage = chance.choice([b"", b"x", b"?x", b"12 34", sealed[:12], signpost[:24]])
@@ -100,7 +99,7 @@ def steps(chance: random.Random, store: Store) -> list[tuple[Script, list[bytes]
             ),
             (RELEASE, [RECORD, LEASES], [name, token, chance.choice([b"", refusal]), lives]),
             (SOFTEN, [RECORD, LEASES], [instant]),
-            (ENSURE, [MARK, *STAMPS], [instant, older, lives, lives, token, *seals]),
+            (ENSURE, [MARK, *STAMPS], [instant, lives, lives, token, *seals]),
             (
                 PURGE_AT,
                 [MARK, *STAMPS],
