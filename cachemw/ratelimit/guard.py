@@ -99,8 +99,7 @@ def route_of(scope: Scope) -> str:
     route = nested or scope.get("route")
     path = getattr(route, "path", None)
     if not isinstance(path, str):
-        endpoint = scope.get("endpoint")
-        path = f"{getattr(endpoint, '__module__', '')}.{getattr(endpoint, '__qualname__', '')}"
+        path = _name_of(scope.get("endpoint"))
     root: str = scope.get("root_path", "")
     if root == scope.get("app_root_path", root):
         return path
@@ -111,8 +110,11 @@ def route_of(scope: Scope) -> str:
     endpoint = scope.get("endpoint")
     if found is not None and any(each is endpoint for each in found.policy.carriers):
         return found.pattern.text
-    module, name = getattr(endpoint, "__module__", ""), getattr(endpoint, "__qualname__", "")
-    return f"{module}.{name}"
+    return _name_of(endpoint)
+
+
+def _name_of(endpoint: object) -> str:
+    return f"{getattr(endpoint, '__module__', '')}.{getattr(endpoint, '__qualname__', '')}"
 
 
 def _offer_handler(scope: Scope) -> None:

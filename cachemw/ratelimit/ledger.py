@@ -18,22 +18,13 @@ from cachemw.ratelimit.toll import Toll
 from cachemw.ratelimit.verdicts import Answered, Decision, Demand, Verdict
 from cachemw.ratelimit.window import Standing
 from cachemw.scripts import Reply
+from cachemw.stores.base import Done
 
 LEDGER = "cachemw.limits"
 """The scope key under which a request carries its ledger."""
 
 
 Paid: TypeAlias = tuple[Toll, Sequence[int], float]
-
-
-async def said(reply: Reply) -> Reply:
-    """An answer that has come, as a step to wait for."""
-    return reply
-
-
-async def failed(error: StoreUnavailable) -> Reply:
-    """Likewise an outage."""
-    raise error
 
 
 class Ledger(Struct, eq=False):
@@ -105,7 +96,8 @@ class Ledger(Struct, eq=False):
         limiter = self.limiter
         own = {demand.bucket.block_key for demand in toll.demands}
         seen = self._seen = set(own)  # at once: tasks of one request may be charged side by side
-        sent, step = limiter.begin(toll), None
+        sent = limiter.begin(toll)
+        step: Done[Reply] | None = None  # what came of it
         if sent is not None:
             try:
                 reply = await sent
@@ -115,9 +107,9 @@ class Ledger(Struct, eq=False):
                     if self._counted:  # by another task, meanwhile
                         self._unfold()
                     return None
-                step = said(reply)
+                step = Done(reply)
             except StoreUnavailable as error:
-                step = failed(error)
+                step = Done(failure=error)
         seen -= own
         return await self.charge(toll.demands, limiter, step=step)
 

@@ -19,7 +19,7 @@ from cachemw.messages import Header
 from cachemw.ratelimit.guard import SERVED_BY, method_of
 from cachemw.ratelimit.identity import NO_SESSION_YET, PROXIES, Subject, is_nobodys
 from cachemw.ratelimit.known import NOTHING, Known
-from cachemw.ratelimit.ledger import LEDGER, Ledger, Paid, failed, said
+from cachemw.ratelimit.ledger import LEDGER, Ledger, Paid
 from cachemw.ratelimit.limiter import Limiter
 from cachemw.ratelimit.marks import (
     demand_distinct_meanings,
@@ -39,7 +39,7 @@ from cachemw.ratelimit.verdicts import Demand, Verdict
 from cachemw.routes import AppRoute, Matched, Routes, app_routes
 from cachemw.routetable import RouteTable
 from cachemw.scripts import Reply
-from cachemw.stores.base import Store
+from cachemw.stores.base import Done, Store
 
 Rules: TypeAlias = RateLimit | Iterable[RateLimit]
 
@@ -122,11 +122,11 @@ class RateLimitMiddleware:
                 reply = await sent
                 numbers = toll.numbers(reply)
                 if numbers is None:
-                    step = said(reply)
+                    step = Done(reply)
                 else:
                     paid = toll, numbers, limiter.passed(toll)
             except StoreUnavailable as error:
-                step = failed(error)
+                step = Done(failure=error)
             except BaseException:  # the client has left
                 let_go(scope)
                 raise
@@ -149,19 +149,14 @@ class RateLimitMiddleware:
                 await ledger.close()
 
     def _toll_by_route(self, scope: Scope) -> Toll | None:
-        method, known = scope["method"], self._otherwise
         path = get_route_path(scope) if scope.get("root_path") else scope["path"]
-        found = self._known.match(method, path)
-        if found is None and method == "HEAD":
-            found = self._known.match("GET", path)
-        return (known if found is None else found.policy).of(scope)
+        found = self._known.match(scope["method"], path)
+        return (self._otherwise if found is None else found.policy).of(scope)
 
     def rules_for(self, scope: Scope, path: str) -> tuple[tuple[RateLimit, ...], str]:
         """The rules that a connection comes under, and the pattern by which."""
         method = "GET" if scope["type"] == "websocket" else scope["method"]
         found = self.routes.match(method, path)
-        if found is None and method == "HEAD":
-            found = self.routes.match("GET", path)
         rules, pattern = (
             (self.default, "*") if found is None else (found.policy, found.pattern.text)
         )

@@ -27,12 +27,8 @@ class Recall(Generic[V]):
         self._size = size
         self.kept: OrderedDict[Hashable, _Memory[V]] = OrderedDict()
         """What is remembered; most of the time, nothing."""
-        self._about: dict[
-            bytes, set[Hashable]
-        ] = {}  # a bucket, and the questions it has to do with
-
-    def __len__(self) -> int:
-        return len(self.kept)
+        # By bucket, the questions that it has to do with.
+        self._about: dict[bytes, set[Hashable]] = {}
 
     def find(self, question: Hashable, now: float) -> tuple[V, float] | None:
         """What was answered to the same question, and when, if that still holds."""

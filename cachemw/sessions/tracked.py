@@ -185,12 +185,8 @@ class TrackedDict(dict[str, Any]):
         self.mark_modified()
         self.assigned.add(key)  # by now it is only looked for among what is there
 
-    def _lend(self, key: str, value: Any) -> Any:
-        if isinstance(value, (dict, list)):
-            self.lent.add(key)
-        return value  # pyright: ignore[reportUnknownVariableType]
-
     def _lend_all(self) -> None:
         self.mark_accessed()
         for key, value in super().items():
-            self._lend(key, value)
+            if isinstance(value, (dict, list)):
+                self.lent.add(key)

@@ -243,13 +243,10 @@ class Vault:
         if isinstance(step, Lost):
             return step
         pairs = step.fields[0] if step.fields else None
-        return self._opened(step.session_id, step.now, pairs, outrun=step.outrun)
-
-    def _opened(self, session_id: bytes, now: int, pairs: Reply, *, outrun: bool) -> Found | Lost:
+        if not isinstance(pairs, list):
+            return Lost("unreadable")
         try:
-            if not isinstance(pairs, list):
-                raise UnreadableEntry("a session record without fields")
-            return Found(session_id, unpack(now, pairs, self._cipher), outrun)
+            return Found(step.session_id, unpack(step.now, pairs, self._cipher), step.outrun)
         except UnreadableEntry:
             return Lost("unreadable")
 

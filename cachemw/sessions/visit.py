@@ -21,6 +21,7 @@ from cachemw.sessions.outcome import Create, End, Nothing, Outcome, Save, decide
 from cachemw.sessions.session import AbsentSession, Session, contents_of
 from cachemw.sessions.sessions import Sessions
 from cachemw.sessions.vault import Found, Lost
+from cachemw.stores.base import Done
 
 
 class Visit:
@@ -89,7 +90,7 @@ class Visit:
                 reply = await (begun or vault.asking(session_id)())
                 told = vault.told(session_id, reply)
                 if told is None:
-                    told = await vault.load(session_id, begun=_once_more(reply))
+                    told = await vault.load(session_id, begun=Done(reply))
             except StoreUnavailable as error:
                 session = self._missing(error)
             else:
@@ -294,7 +295,3 @@ class Visit:
         if possible != outcome or self._is_http:
             self._holding.note("late-change", detail=type(outcome).__name__.lower())
         return possible
-
-
-async def _once_more(reply: Reply) -> Reply:
-    return reply

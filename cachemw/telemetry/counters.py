@@ -95,8 +95,8 @@ class StoreCounts:
     failures: dict[str, int] = field(default_factory=dict[str, int])
     """Calls that failed, by the reason of `StoreUnavailable`."""
 
-    def failed(self, reason: str, calls: int = 1) -> None:
-        self.failures[reason] = self.failures.get(reason, 0) + calls
+    def failed(self, reason: str) -> None:
+        self.failures[reason] = self.failures.get(reason, 0) + 1
 
 
 @dataclass(slots=True)

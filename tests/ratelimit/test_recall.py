@@ -11,7 +11,7 @@ def test_memory_is_bounded() -> None:
     recall: Recall[int] = Recall(3)
     for number in range(10):
         recall.keep(number, number, now=0, until=5, concerns=frozenset((b"%d" % number,)))
-    assert len(recall) == 3
+    assert len(recall.kept) == 3
     assert recall.find(9, now=4) == (9, 0)
     assert recall.find(9, now=5) is None
     recall.forget(b"8")
@@ -44,8 +44,8 @@ def test_whatever_happens_it_knows_what_a_list_would_know(seed: int) -> None:
                 gone = b"%d" % random.randrange(6)
                 recall.forget(gone)
                 known = {q: each for q, each in known.items() if gone not in each[3]}
-        assert len(recall) == len(known)
+        assert len(recall.kept) == len(known)
     for number in range(6):
         recall.forget(b"%d" % number)
-    assert len(recall) == 0
+    assert len(recall.kept) == 0
     assert not recall._about, "an index that outlives what it is about"

@@ -31,7 +31,7 @@ def test_merging_adds_up_whatever_is_in_either() -> None:
     other = Counts(unruled=2, routes={"/a": RouteCounts(hits=2, reasons={("hit", "x"): 1})})
     one.store.trips = spans(0.001)
     other.store.trips = spans(0.002, 5.0)
-    one.store.failed("timeout", 2)
+    one.store.failures["timeout"] = 2
     other.store.failed("timeout")
     total = merged(one, other)
     assert total.unruled == 3
