@@ -57,6 +57,21 @@ def text_at(keyspace: Keyspace, key: bytes) -> bytes:
         return b""
 
 
+def hash_at(keyspace: Keyspace, key: bytes) -> dict[bytes, bytes]:
+    """The hash under a key. What is something else is not ours: it goes, and there is none."""
+    try:
+        return keyspace.hgetall(key)
+    except WrongType:
+        keyspace.delete(key)
+        return {}
+
+
+def prolong(keyspace: Keyspace, key: bytes, lives: int) -> None:
+    """Let a key live for so many milliseconds at least."""
+    if keyspace.ttl(key) < lives:
+        keyspace.expire(key, lives)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Script:
     """One atomic step. All keys of a run must share one hash tag, so that a cluster accepts it."""

@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import cast
 
 from cachemw.messages import RequestHead
-from cachemw.scripts import Keyspace, Reply, Script, WrongType
+from cachemw.scripts import Keyspace, Reply, Script, hash_at, prolong
 from cachemw.stores.base import Store
 
 logger = logging.getLogger("cachemw.cache")
@@ -88,11 +88,7 @@ def origin_of(scheme: str, host: bytes) -> bytes:
 
 def _list(keyspace: Keyspace, key: bytes) -> dict[bytes, int]:
     """The origins, and until when each is in use, in milliseconds."""
-    try:
-        found = keyspace.hgetall(key)
-    except WrongType:
-        keyspace.delete(key)
-        return {}
+    found = hash_at(keyspace, key)
     now = keyspace.time() // 1000
     ended = [origin for origin, until in found.items() if not until.isdigit() or int(until) <= now]
     if ended:
@@ -107,8 +103,7 @@ def _admit(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> 
         return 0
     until = max(origins.get(origin, 0), keyspace.time() // 1000 + int(lives))
     keyspace.hset(keys[0], {origin: b"%d" % until})
-    if keyspace.ttl(keys[0]) < int(lives):
-        keyspace.expire(keys[0], int(lives))
+    prolong(keyspace, keys[0], int(lives))
     return 1
 
 

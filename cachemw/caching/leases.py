@@ -13,7 +13,7 @@ The scripts' Lua says why each is atomic; here are their twins.
 
 from collections.abc import Sequence
 
-from cachemw.scripts import Keyspace, Reply, Script, WrongType, text_at
+from cachemw.scripts import Keyspace, Reply, Script, WrongType, prolong, text_at
 
 _KIND = 9  # where in a sealed record its kind stands; keep.lua draws all of it
 
@@ -36,11 +36,6 @@ def _forget_stranger(keyspace: Keyspace, key: bytes) -> None:
         keyspace.delete(key)
 
 
-def _prolong(keyspace: Keyspace, key: bytes, lives: int) -> None:
-    if keyspace.ttl(key) < lives:
-        keyspace.expire(key, lives)
-
-
 def _lease(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     variant, token, lives = args
     if any(keyspace.exists(record) for record in keys[1:]):
@@ -51,7 +46,7 @@ def _lease(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> 
     if held is not None and held[1] > now:
         return 0
     keyspace.hset(keys[0], {variant: b"%b %d" % (token, now + int(lives))})
-    _prolong(keyspace, keys[0], int(lives))
+    prolong(keyspace, keys[0], int(lives))
     return 1
 
 
@@ -62,7 +57,7 @@ def _renew(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> 
         return 0
     ends = keyspace.time() // 1000 + int(lives)
     keyspace.hset(keys[0], {variant: b"%b %d" % (token, ends)})
-    _prolong(keyspace, keys[0], int(lives))
+    prolong(keyspace, keys[0], int(lives))
     return 1
 
 
@@ -111,7 +106,7 @@ def _count(
             dropped = min((int(ends), name) for name, ends in left)[1]
             keyspace.hdel(census, [dropped])
     keyspace.hset(census, {variant: b"%d" % (now + lives)})
-    _prolong(keyspace, census, lives)
+    prolong(keyspace, census, lives)
     return dropped
 
 

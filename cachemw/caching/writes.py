@@ -12,19 +12,11 @@ The scripts' Lua says why each is atomic; here are their twins.
 from collections.abc import Sequence
 
 from cachemw.caching.stamps import Stamp, read_stamp
-from cachemw.scripts import SEAL, Keyspace, Reply, Script, WrongType, text_at
+from cachemw.scripts import SEAL, Keyspace, Reply, Script, hash_at, text_at
 
 _LEASE, _WRITER, _NOBODY = b"-", b"w:", b"!"
 _FRESH_UNTIL = slice(SEAL + 3, SEAL + 11)
 _SPARE = slice(SEAL + 11, SEAL + 19)
-
-
-def _held(keyspace: Keyspace, holders: bytes) -> dict[bytes, bytes]:
-    try:
-        return keyspace.hgetall(holders)
-    except WrongType:
-        keyspace.delete(holders)
-        return {}
 
 
 def _others(held: dict[bytes, bytes], token: bytes, now: int) -> int:
@@ -39,7 +31,7 @@ def _hold(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> R
     token, lives = args
     now = keyspace.time() // 1000
     own = now + int(lives)
-    others = _others(_held(keyspace, keys[1]), token, now)
+    others = _others(hash_at(keyspace, keys[1]), token, now)
     ends = max(own, others)
     keyspace.delete(keys[0])
     lease = b"%b %d" % (_NOBODY if others else token, ends)
@@ -50,7 +42,7 @@ def _hold(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> R
 
 def _settle(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     token, entry, lives = args
-    held = _held(keyspace, keys[1])
+    held = hash_at(keyspace, keys[1])
     others = _others(held, token, keyspace.time() // 1000)
     if others:
         keyspace.hdel(keys[1], [_WRITER + token])

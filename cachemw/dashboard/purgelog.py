@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from cachemw.scripts import Keyspace, Reply, Script, WrongType
+from cachemw.scripts import Keyspace, Reply, Script, hash_at
 from cachemw.stores.base import Store
 
 KEY = b"b:{purges}"
@@ -57,11 +57,7 @@ def _read(line: bytes) -> Line | None:
 
 def _purgelog(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     name, line, most, lives = args
-    try:
-        log = keyspace.hgetall(keys[0])
-    except WrongType:
-        keyspace.delete(keys[0])
-        log = {}
+    log = hash_at(keyspace, keys[0])
     if name:
         log[name] = line
         surplus = sorted(log)[: max(0, len(log) - int(most))]

@@ -20,7 +20,7 @@ anew each time it runs it.
 
 from importlib.resources import files
 
-from cachemw.scripts import Keyspace, Reply, Script, Twin, WrongType
+from cachemw.scripts import Keyspace, Reply, Script, Twin, WrongType, hash_at
 from cachemw.sessions.look import ENTRY, Keys, Look, milliseconds
 from cachemw.sessions.record import GONE, META, NOBODY
 
@@ -73,12 +73,7 @@ def _trimmed(db: Keyspace, look: Look, idle: int) -> list[tuple[int, bytes]]:
     A server looks at a few of them only where none has to make room.
     """
     good: list[tuple[int, bytes]] = []
-    try:
-        entries = db.hgetall(look.index)
-    except WrongType:
-        db.delete(look.index)
-        entries = {}
-    for field, value in entries.items():
+    for field, value in hash_at(db, look.index).items():
         if field.startswith(look.subject + b":"):
             match = ENTRY.fullmatch(value)
             seen, till = (int(match[1]), int(match[3])) if match else (0, 0)

@@ -23,7 +23,7 @@ from typing import Any, cast
 import msgspec
 
 from cachemw.errors import StoreUnavailable
-from cachemw.scripts import Keyspace, Reply, Script, WrongType
+from cachemw.scripts import Keyspace, Reply, Script, hash_at, prolong
 from cachemw.stores.base import Store
 from cachemw.stores.near import NearStore
 from cachemw.stores.redis import RedisStore
@@ -260,11 +260,7 @@ def _breakers(store: Store) -> dict[str, bool]:
 def _attend(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) -> Reply:
     (key,), (worker, span) = keys, args
     now, lives = keyspace.time() // 1000, int(span)
-    try:
-        found = keyspace.hgetall(key)
-    except WrongType:
-        keyspace.delete(key)
-        found = {}
+    found = hash_at(keyspace, key)
     there = [name for name, ends in found.items() if ends.isdigit() and int(ends) > now]
     there = [name for name in there if name != worker]
     gone = [name for name in found if name not in there]
@@ -273,8 +269,7 @@ def _attend(keyspace: Keyspace, keys: Sequence[bytes], args: Sequence[bytes]) ->
     if worker and lives > 0:
         keyspace.hset(key, {worker: b"%d" % (now + lives)})
         there.append(worker)
-        if keyspace.ttl(key) < lives:
-            keyspace.expire(key, lives)
+        prolong(keyspace, key, lives)
     return cast(Reply, there)
 
 
