@@ -115,7 +115,7 @@ class Keeper:
         count."""
         if self.is_ready:
             return
-        claim = _token()
+        claim = fresh_token()
         for _ in range(2):  # first the claim, then the mark
             now = await self._store.time()
             buckets = [b"s%d" % number for number in range(BUCKETS)]
@@ -126,7 +126,7 @@ class Keeper:
 
     def lease(
         self, resource: Resource, variant: bytes, *, alone: bool = False, is_first: bool = False
-    ) -> "Leasing":
+    ) -> Leasing:
         """Take the lease for a variant. One trip, begun at the call, but for the first of a host
         (`hosts.py`).
 
@@ -134,7 +134,7 @@ class Keeper:
         that nobody waits for: a purge ends it as it ends them, and nobody can keep him out. Who
         is the first, as far as he has seen, gets one only if there is still nothing stored.
         """
-        token = _token()
+        token = fresh_token()
         lease = Lease(token, b"!" + token if alone else variant or _WHOLE, 0)
         args = (lease.variant, lease.token, b"%d" % LEASE_LIVES)
         keys = [resource.leases]
@@ -206,7 +206,7 @@ class Keeper:
         """See to it that stamps exist, and outlive what is kept for `lives` seconds from now. False
         when nobody knows of the last purges: then that is invalid, and what is born from now on is
         not. Begun at the call."""
-        claim, span, groups = _token(), max(1, int(lives * 1000)), by_bucket(tags)
+        claim, span, groups = fresh_token(), max(1, int(lives * 1000)), by_bucket(tags)
         ensured = [self._ensure(*group, 0, span, claim) for group in groups.items()]
         return self._ensured(groups, ensured, span, claim)
 
@@ -292,5 +292,6 @@ def _stamp_lives(lives: int) -> int:
     return max(STAMP_LIVES, lives + 2 * STAMP_MARGIN)
 
 
-def _token() -> bytes:
+def fresh_token() -> bytes:
+    """By which a lease, a claim or a hold is known to be somebody's own."""
     return os.urandom(8).hex().encode()

@@ -6,7 +6,6 @@ nothing else. Nothing here decides whether a value may be used (`data.py`), and 
 (`loads.py`). Every verb raises `StoreUnavailable`.
 """
 
-import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import TypeVar, cast
 from cachemw.caching.data import REFUSAL, DataEntry, DataHeader, DataRefusal, pack, unpack
 from cachemw.caching.datakeys import data_key, holders_key
 from cachemw.caching.journal import noted
-from cachemw.caching.keeper import LEASE_LIVES, Keeper
+from cachemw.caching.keeper import LEASE_LIVES, Keeper, fresh_token
 from cachemw.caching.leases import KEEP, LEASE, RELEASE, RENEW, SOFTEN
 from cachemw.caching.notes import What
 from cachemw.caching.stamps import (
@@ -46,6 +45,14 @@ class Found:
     entry: DataEntry | None = None
     standing: Standing = Standing.GONE
     is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to keep a value, and the instant at which its making began."""
+
+    token: bytes
+    born: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +102,9 @@ class Larder:
 
     # --- making a value that is missing
 
-    def lease(self, key: str) -> Awaitable[tuple[bytes, int] | None]:
-        """A token with the instant at which making begins, None when somebody else is at it. One
-        trip, begun at the call."""
-        token = secrets.token_hex(8).encode()
+    def lease(self, key: str) -> Awaitable[Lease | None]:
+        """The lease of a key, None when somebody else has it. One trip, begun at the call."""
+        token = fresh_token()
         args = (_LEASE, token, b"%d" % LEASE_LIVES)
         taken = self.store.run(LEASE, (holders_key(key),), args)
         return self._in_doubt(key, token, _leased(token, taken, self.store.time()))
@@ -200,7 +206,7 @@ class Larder:
     async def hold(self, keys: Sequence[str], lives: float) -> bytes:
         """Forget what is kept, and let nobody keep another until it is settled with this token, or
         `lives` seconds are over."""
-        token = secrets.token_hex(8).encode()
+        token = fresh_token()
         args = (token, b"%d" % (lives * 1000))
         await together(
             [self.store.run(HOLD, (data_key(key), holders_key(key)), args) for key in keys]
@@ -247,14 +253,12 @@ async def _both(step: Awaitable[T], ensured: Awaitable[bool]) -> T:
         await ensured
 
 
-async def _leased(
-    token: bytes, taken: Awaitable[Reply], time: Awaitable[int]
-) -> tuple[bytes, int] | None:
+async def _leased(token: bytes, taken: Awaitable[Reply], time: Awaitable[int]) -> Lease | None:
     try:
         is_mine = await taken
     finally:
         born = await time
-    return (token, born) if is_mine == 1 else None
+    return Lease(token, born) if is_mine == 1 else None
 
 
 def _read(stored: bytes | None) -> DataEntry | DataRefusal | None:

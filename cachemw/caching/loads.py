@@ -26,7 +26,7 @@ from zlib import crc32
 from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datapolicy import DataPolicy
 from cachemw.caching.keeper import RENEW_AFTER
-from cachemw.caching.larder import Found, Larder
+from cachemw.caching.larder import Found, Larder, Lease
 from cachemw.caching.values import Codec
 from cachemw.errors import StoreUnavailable, UnreadableEntry
 
@@ -61,12 +61,6 @@ class _Made:
     payload: bytes
     still_valid: bytes | None = None
     """What was kept and valid at a moment when nobody could join any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Lease:
-    token: bytes
-    born: int
 
 
 class Loads:
@@ -111,7 +105,7 @@ class Loads:
             await asyncio.gather(*late, return_exceptions=True)
 
     def _judged(self, order: Order, found: Found) -> tuple[Use, Any]:
-        """What is kept is good for, and itself."""
+        """What the kept value is good for, and the value."""
         if found.entry is None:
             return Use.NONE, None
         now, age, luck = self.larder.store.now(), order.policy.refresh_age, 1.0 - random.random()
@@ -196,7 +190,7 @@ class Loads:
             return replace(made, still_valid=found.entry.payload)
         return made
 
-    async def _make(self, order: Order, lease: _Lease | None) -> _Made:
+    async def _make(self, order: Order, lease: Lease | None) -> _Made:
         loop = asyncio.get_running_loop()
         started = loop.time()
         self.counts.loads += 1
@@ -224,7 +218,7 @@ class Loads:
 
     async def _acquire(
         self, order: Order, wait: float, seen: DataEntry | None = None
-    ) -> _Lease | _Made | None:
+    ) -> Lease | _Made | None:
         """The lease; or what another worker has kept since we have `seen` the entry; or None: load,
         and keep nothing."""
         key, larder, policy = order.key, self.larder, order.policy
@@ -239,17 +233,17 @@ class Loads:
                     found = (await larder.find([key], policy.tags))[0]
                 except BaseException:
                     if (lease := await leasing) is not None:
-                        await larder.give_back(key, lease[0])
+                        await larder.give_back(key, lease.token)
                     raise
                 lease = await leasing
                 use, value = self._judged(order, found)
                 is_fresh = use in (Use.FRESH, Use.DUE)
                 if is_fresh and found.entry is not None and found.entry != seen:
                     if lease is not None:
-                        await larder.give_back(key, lease[0])
+                        await larder.give_back(key, lease.token)
                     return _Made(value, found.entry.payload)
                 if lease is not None:
-                    return _Lease(*lease)
+                    return lease
                 if waited >= wait or found.is_refused:
                     return None
                 await asyncio.sleep(pause)
@@ -260,7 +254,7 @@ class Loads:
     async def _keep(
         self,
         order: Order,
-        lease: _Lease,
+        lease: Lease,
         value: Any,
         payload: bytes,
         tags: tuple[bytes, ...],
@@ -279,7 +273,7 @@ class Loads:
         except StoreUnavailable:
             self.counts.outages += 1
 
-    async def _renewed(self, order: Order, lease: _Lease) -> None:
+    async def _renewed(self, order: Order, lease: Lease) -> None:
         """Keep a lease standing while the loader runs, and no longer than this process."""
         stands = True
         while stands:
@@ -289,7 +283,7 @@ class Loads:
             except StoreUnavailable:
                 self.counts.outages += 1
 
-    async def _give_back(self, order: Order, lease: _Lease, *, refused: bool = False) -> None:
+    async def _give_back(self, order: Order, lease: Lease, *, refused: bool = False) -> None:
         try:
             await self.larder.give_back(order.key, lease.token, refused=refused)
         except StoreUnavailable:
@@ -310,7 +304,7 @@ class Loads:
     async def _refreshed(self, order: Order, seen: DataEntry) -> None:
         try:
             lease = await self._acquire(order, 0.0, seen)
-            if not isinstance(lease, _Lease):
+            if not isinstance(lease, Lease):
                 return  # another worker is at it, or done, or the store is away
             await self._make(order, lease)
             self.counts.refreshes += 1
