@@ -33,12 +33,12 @@ class Naming:
         templates = [*self._tags, *([self._key] if self._key is not None else [])]
         self._told = {hole.name for template in templates for hole in template.holes}
 
-    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, list[str]]:
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, list[bytes]]:
         """The key of a call, and the tags that its arguments give it."""
         arguments = self._bind(args, kwargs)
         # Others may be large, or have no text worth the name.
         inputs = TagInputs({name: str(arguments[name]) for name in self._told})
-        tags = [_text(template, inputs) for template in self._tags]
+        tags = [template.render(inputs) for template in self._tags]
         return self._key_of(arguments, inputs), tags
 
     def _key_of(self, arguments: Mapping[str, Any], inputs: TagInputs) -> str:
@@ -95,11 +95,6 @@ def material_of(value: Any) -> Any:
         return ["dict", sorted(_encode([material_of(k), material_of(v)]) for k, v in items)]
     kind = value.__class__
     return [f"{kind.__module__}.{kind.__qualname__}", codec_of(kind).encode(value)]
-
-
-def _text(template: TagTemplate, inputs: TagInputs) -> str:
-    parts = template.parts
-    return "".join(part if isinstance(part, str) else part.fill(inputs) for part in parts)
 
 
 def _distinct_text(template: TagTemplate, inputs: TagInputs) -> str:

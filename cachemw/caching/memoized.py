@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from cachemw.caching.datapolicy import DataPolicy, Loading, all_tags
+from cachemw.caching.datapolicy import DataPolicy, Loading
 from cachemw.caching.loads import Loads, Order
 from cachemw.caching.memo import Naming, result_type
 from cachemw.caching.values import codec_of
@@ -37,7 +37,7 @@ class Memoized(Generic[P, T]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         key, tags = self._naming.call(args, kwargs)
-        policy = replace(self._policy, tags=(*self._policy.tags, *all_tags(tags)))
+        policy = replace(self._policy, tags=(*self._policy.tags, *dict.fromkeys(tags)))
         load = functools.partial(self.function, *args, **kwargs)
         return cast(T, await self._loads.get(Order(key, load, policy, self._codec)))
 

@@ -116,7 +116,7 @@ def test_an_argument_that_names_nothing_is_refused() -> None:
 
 def test_templates_are_filled_from_arguments() -> None:
     naming = Naming(search, "search:{term}:{page}", ["term:{term}", "searches"])
-    assert naming.call(("red",), {}) == ("search:red:1", ["term:red", "searches"])
+    assert naming.call(("red",), {}) == ("search:red:1", [b"term:red", b"searches"])
 
 
 pieces = st.text("a:%3A;", max_size=6)
