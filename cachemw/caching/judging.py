@@ -13,6 +13,7 @@ from typing import TypeAlias
 from msgspec import Struct, structs
 
 from cachemw.caching.cache_control import NOTHING, TARGETS, CacheControl, effective
+from cachemw.caching.credentials import keeps_users_apart
 from cachemw.caching.entry import NAMED, Entry, EntryHeader
 from cachemw.caching.fields import members_of
 from cachemw.caching.freshness import Lifetime, Source, initial_age, lifetime_of
@@ -121,7 +122,7 @@ def judge(
         response,
         cc,
         explicit=given is not None,
-        shared_credentials=policy.credentials in ("identity", "shared"),
+        shared_credentials=keeps_users_apart(policy),
         methods=policy.methods,
     )
     if reason is not None:
@@ -303,8 +304,7 @@ def _for_clients(headers: Headers, policy: CachePolicy) -> Headers:
     if origin_spoke and not policy.force:
         return headers
     # What tells clients apart, and no Vary can say, caches behind us cannot go by.
-    is_told_apart = policy.credentials in ("identity", "shared")
-    is_told_apart = is_told_apart or bool(policy.cookie_names or policy.identities)
+    is_told_apart = keeps_users_apart(policy) or policy.cookie_names or policy.identities
     private = b"private, " if is_told_apart else b""
     ttl = policy.browser_ttl
     told = private + (b"no-cache" if ttl is None else b"max-age=%d" % ttl)

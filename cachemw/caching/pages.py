@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from cachemw.caching.compression import decompressed
-from cachemw.caching.credentials import is_credential
+from cachemw.caching.credentials import is_credential, keeps_users_apart
 from cachemw.caching.entry import WITHOUT_LENGTH, Entry, is_entry, lead_of, unpack
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.replay import CONDITIONS, Answer, answer
@@ -283,6 +283,6 @@ def _is_simple(policy: CachePolicy, found: Found) -> bool:
         and found.entry.header.fresh < LARGEST
         and policy.guard is None
         and policy.refresh_ahead is None
-        and policy.credentials in ("bypass", "strip")
+        and not keeps_users_apart(policy)
         and not (policy.cookie_names or policy.identities)
     )

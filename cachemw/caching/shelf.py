@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct, structs
 
+from cachemw.caching.credentials import keeps_users_apart
 from cachemw.caching.entry import Entry, Record, Refusal, Signpost, unpack
 from cachemw.caching.keys import record_key
 from cachemw.caching.look import Look
@@ -151,7 +152,7 @@ def _under(signpost: Signpost, entry: Entry) -> Entry | None:
 def _may_be_near(policy: CachePolicy) -> bool:
     """Whether entries may be kept in the process. What belongs to one user is so by choice only."""
     if policy.near_cache is None:
-        return policy.credentials in ("bypass", "strip")
+        return not keeps_users_apart(policy)
     return policy.near_cache
 
 
