@@ -51,7 +51,7 @@ from cachemw.telemetry.timing import purging
 T = TypeVar("T")
 
 LONGEST_LIFE = 10 * 365 * 86_400.0  # seconds: what `persist` gives, since every key has an end
-DRAIN = 5.0
+DRAIN = 5.0  # seconds that refreshes have to end when the app shuts down
 
 
 class Cache:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TypeAlias
 
+from msgspec import structs
 from starlette.types import Message, Scope
 
 from cachemw.asgi import response_head
@@ -216,9 +217,7 @@ class Intake:
 
     def _request(self) -> RequestHead:
         """The request as the app has seen it."""
-        asked = self._resource.request
-        seen = tuple(self._scope["headers"])
-        return RequestHead(asked.method, asked.scheme, asked.host, asked.path, asked.query, seen)
+        return structs.replace(self._resource.request, headers=tuple(self._scope["headers"]))
 
     def _wishes(self) -> Wishes:
         is_skipped = self._notes.skip is not None
@@ -323,10 +322,8 @@ class Intake:
         # A layer outside may still encode what is plain, and keep its tag: with a strong one, a
         # client would put pieces of both together.
         tag = b"etag", generate_etag(sha256(body).digest(), coding, weak=not coding)
-        self._verdict = Keep(
-            (*headers, tag), keep.lifetime, keep.initial_age, keep.fields, keep.tells_clients
-        )
-        self._head = ResponseHead(head.status, (*head.headers, tag))
+        self._verdict = structs.replace(keep, headers=(*headers, tag))
+        self._head = structs.replace(head, headers=(*head.headers, tag))
 
     async def _store(self, body: bytes) -> None:
         keep = self._verdict

@@ -23,7 +23,7 @@ from cachemw.asgi import (
     response_head,
     route_path,
 )
-from cachemw.caching.cache import Cache
+from cachemw.caching.cache import DRAIN, Cache
 from cachemw.caching.cache_control import NOTHING, CacheControl, requested
 from cachemw.caching.call import Call, Engine
 from cachemw.caching.changes import Changes
@@ -54,8 +54,6 @@ logger = logging.getLogger("cachemw.cache")
 _LAST_WORDS = frozenset(
     {"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"}
 )
-
-DRAIN = 5.0  # seconds that refreshes have to end when the app shuts down
 
 
 class CacheMiddleware:
@@ -282,7 +280,7 @@ class CacheMiddleware:
         await self.engine.flights.drain(DRAIN)
         self.engine.keeper.owed.forget()
         if self._data is not None:
-            await self._data.aclose(patience=DRAIN)
+            await self._data.aclose()
 
     def _check(self, app: object) -> None:
         """Read the app's marks, and see whether the cache stands in the right place."""

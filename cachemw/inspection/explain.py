@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, assert_never
 from urllib.parse import unquote
 
-from msgspec import structs
 from starlette.types import Message, Scope
 
 from cachemw.asgi import head_of, route_path
@@ -140,8 +139,7 @@ async def _explained(cached: CachedApp, scope: Scope, body: bytes) -> Explanatio
     method: str = scope["method"]
     request = head_of(scope)
     host = request.host.decode("latin-1")
-    target = structs.replace(request, method="GET")
-    asked = f"{method} {request.scheme}://{host}{_target(target.path, target.query)}"
+    asked = f"{method} {request.scheme}://{host}{_target(request.path, request.query)}"
     matched = cached.match(method, route_path(scope), scope["headers"])
     if method not in SAFE_METHODS and (matched is None or method not in matched.policy.methods):
         return _change(cached, scope, asked)
