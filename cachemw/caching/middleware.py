@@ -32,7 +32,7 @@ from cachemw.caching.endings import attend
 from cachemw.caching.exchange import exchange
 from cachemw.caching.invalidation import SAFE_METHODS
 from cachemw.caching.look import Look
-from cachemw.caching.marks import PurgesMark, policy_on, purges_on
+from cachemw.caching.marks import CONTEXT, Notes, PurgesMark, policy_on, purges_on
 from cachemw.caching.pages import Page
 from cachemw.caching.placement import faults, strays, warnings
 from cachemw.caching.policy import CachePolicy
@@ -150,7 +150,7 @@ class CacheMiddleware:
     def _page(self, scope: Scope) -> tuple[Page | None, bool]:
         """The page that a request is for if it was answered before, and whether all of it is."""
         pages = self.engine.pages
-        if scope["path"] not in pages.paths:
+        if scope["path"] not in pages.paths or CONTEXT in scope:
             return None, False
         if not self.policies.is_current(app := scope.get("app")):
             self.policies.resolve(app)
@@ -187,6 +187,11 @@ class CacheMiddleware:
         look: Look | None,
     ) -> None:
         let_go(scope)  # what was asked for one client has no place in a request for all
+        outer: Notes | None = scope.get(CONTEXT)
+        if outer is not None:
+            # A cache further out is making an entry. What handlers say from here on is said to us,
+            # so that it knows neither the tags nor what is one client's own: we keep, and it not.
+            outer.skip = "kept further in"
         began, request, policy = perf_counter(), head_of(scope), matched.policy
         wishes = wishes_of(request.headers, policy)
         route = matched.pattern.text

@@ -4,13 +4,24 @@ import functools
 import gzip
 
 import pytest
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.sessions import SessionMiddleware as CookieSessions
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from cachemw import CacheMiddleware, CachePolicy, MemoryStore, SessionMiddleware
+from cachemw import (
+    CacheContext,
+    CacheMiddleware,
+    CachePolicy,
+    MemoryStore,
+    SessionMiddleware,
+    install,
+)
 from cachemw.caching.placement import faults, strays, warnings
 from cachemw.routes import Pattern
 from cachemw.testing import Client, ScriptedOrigin
@@ -111,3 +122,32 @@ def test_a_pattern_that_may_match_is_left_alone() -> None:
     assert strays(patterns(*fine), routes) == []
     assert strays(patterns("/{a}/b/{c}"), patterns("/a/{b}/c")) == []
     assert strays(patterns("/x"), []) == []
+
+
+@pytest.mark.anyio
+async def test_of_two_caches_within_one_another_the_inner_one_keeps() -> None:
+    """A mounted app may have its own, whose handlers tell it what to keep, and by which tags."""
+    made = 0
+
+    async def page(request: Request) -> Response:
+        nonlocal made
+        made += 1
+        cache = CacheContext.of(request)
+        cache.tag("page")
+        if request.path_params["which"] == "own":
+            cache.skip()
+        return PlainTextResponse(str(made))
+
+    store = MemoryStore()
+    mounted = Starlette(routes=[Route("/{which}", page)])
+    install(mounted, store=store, cache={"/{which}": CachePolicy(ttl="1m")})
+    app = Starlette(routes=[Mount("/inner", mounted)])
+    handle = install(app, store=store, cache={"/{path:path}": CachePolicy(ttl="1m")})
+    client = Client(app)
+
+    assert [(await client.get("/inner/own")).body for _ in range(3)] == [b"1", b"2", b"3"]
+    assert [(await client.get("/inner/all")).body for _ in range(3)] == [b"4", b"4", b"4"]
+    await handle.cache.purge(tags=["page"])
+    assert (await client.get("/inner/all")).body == b"5"
+    await handle.cache.purge(url="/inner/all")
+    assert (await client.get("/inner/all")).body == b"6"
