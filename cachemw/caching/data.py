@@ -16,11 +16,11 @@ in `entry.py`, since one script marks both as stale. The payload is a matter of 
 that are not exactly this are `UnreadableEntry`: a miss.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import isfinite, log
 
 import msgspec
+from msgspec import Struct
 
 from cachemw.caching.stamps import Standing
 from cachemw.errors import UnreadableEntry
@@ -32,7 +32,7 @@ SOFT = 1  # flag: marked stale by a soft purge of its key
 _ENTRY, _REFUSAL = b"ER"
 
 
-class DataHeader(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+class DataHeader(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """Everything about a value but itself. Spans are seconds."""
 
     born: int
@@ -45,8 +45,7 @@ class DataHeader(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fi
     """How long the loader needed for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataEntry:
+class DataEntry(Struct, frozen=True):
     """A kept value."""
 
     header: DataHeader
@@ -64,8 +63,7 @@ class DataEntry:
         return (self.fresh_until - now) // 1000 + int(self.spare * 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class DataRefusal:
+class DataRefusal(Struct, frozen=True):
     """Stands in the place of a value that was not kept."""
 
 

@@ -5,6 +5,7 @@ that starts later gets what it covered, and no fill that began before it can bri
 (`stamps.py` and `leases.py` say why).
 """
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
@@ -42,6 +43,9 @@ FILLING = 60.0  # seconds that an origin is listed for while a response is made 
 LEASE_LIVES = 6_000  # milliseconds that a lease outlives its holder
 RENEW_AFTER = 2.0  # seconds until its holder renews it
 REFUSAL_LIVES = 30_000  # milliseconds; so long nobody waits for an answer that is not kept
+CLAIM_PAUSES = (0, 0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0)
+"""Seconds. First the claim, then the mark; more than that where somebody else's claim stands, which
+may be that of a process that has died, and then ends after a second."""
 STAMP_MARGIN = 3_600_000  # milliseconds that a stamp outlives its entry
 _WHOLE = b"-"  # the lease of a resource that does not vary
 
@@ -112,15 +116,17 @@ class Keeper:
 
     async def get_ready(self) -> None:
         """Once per process: put up the marks of buckets that have none, so that first entries
-        count."""
-        if self.is_ready:
-            return
-        claim = fresh_token()
-        for _ in range(2):  # first the claim, then the mark
+        count. Where another process has put a claim, that one is waited for."""
+        claim, buckets = fresh_token(), [b"s%d" % number for number in range(BUCKETS)]
+        for pause in CLAIM_PAUSES:
+            if self.is_ready:
+                return
+            await asyncio.sleep(pause)
             now = await self._store.time()
-            buckets = [b"s%d" % number for number in range(BUCKETS)]
             answers = [self._ensure(bucket, (), now, 0, claim) for bucket in buckets]
-            if all(answer == 1 for answer in await together(answers)):
+            asked = zip(buckets, await together(answers), strict=True)
+            buckets = [bucket for bucket, answer in asked if answer != 1]
+            if not buckets:
                 break
         self.is_ready = True
 

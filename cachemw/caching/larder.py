@@ -8,8 +8,9 @@ nothing else. Nothing here decides whether a value may be used (`data.py`), and 
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TypeVar, cast
+
+from msgspec import Struct, structs
 
 from cachemw.caching.data import REFUSAL, DataEntry, DataHeader, DataRefusal, pack, unpack
 from cachemw.caching.datakeys import data_key, holders_key
@@ -38,8 +39,7 @@ REFUSAL_LIVES = 10_000  # milliseconds; so long nobody waits for a value that is
 _LEASE = b"-"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What is kept under a key, and what its stamps say of it."""
 
     entry: DataEntry | None = None
@@ -47,16 +47,14 @@ class Found:
     is_refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """The right to keep a value, and the instant at which its making began."""
 
     token: bytes
     born: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """Tags that are barred, and what their stamps said before."""
 
     until: int
@@ -183,7 +181,7 @@ class Larder:
 
     async def retime(self, key: str, entry: DataEntry, fresh_until: int) -> bool:
         """Move the end of an entry; the stamps of its tags outlive it."""
-        moved = replace(entry, fresh_until=fresh_until)
+        moved = structs.replace(entry, fresh_until=fresh_until)
         now = self.store.now()
         lives = moved.lives(now) / 1000
         ensured = self.keeper.ensure(entry.header.tags, lives)

@@ -19,9 +19,11 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
+
+from msgspec import Struct, structs
 
 from cachemw.caching.data import DataEntry, DataHeader, Use, use_of
 from cachemw.caching.datapolicy import DataPolicy
@@ -38,8 +40,7 @@ REST = 2.0  # seconds until a loader that failed is asked again, while there is 
 RESTING = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """A value that is wanted, and how it is made."""
 
     key: str
@@ -55,8 +56,7 @@ class _Flight:
     waiting: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(Struct, frozen=True):
     value: Any
     payload: bytes
     still_valid: bytes | None = None
@@ -187,7 +187,7 @@ class Loads:
         except StoreUnavailable:
             return made
         if self._judged(order, found)[0] in (Use.FRESH, Use.DUE) and found.entry is not None:
-            return replace(made, still_valid=found.entry.payload)
+            return structs.replace(made, still_valid=found.entry.payload)
         return made
 
     async def _make(self, order: Order, lease: Lease | None) -> _Made:

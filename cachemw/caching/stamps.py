@@ -26,10 +26,11 @@ could put up a mark from before a purge that nobody remembers.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from zlib import crc32
+
+from msgspec import Struct
 
 from cachemw.caching.tags import tag_bytes
 from cachemw.scripts import SEAL, Keyspace, Reply, Script, text_at
@@ -50,8 +51,7 @@ class Standing(Enum):
     GONE = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct, frozen=True):
     hard: int
     soft: int
 

@@ -1,13 +1,19 @@
-"""What a lease is given for, where nothing was seen before it was asked for."""
+"""What a lease is given for where nothing was seen before it was asked for, and first entries."""
+
+import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from cachemw import CachePolicy
-from cachemw.caching.keeper import Keeper
+from cachemw.caching.keeper import CLAIM_PAUSES, Keeper
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
+from cachemw.caching.stamps import BUCKETS, CLAIM_LIVES, ENSURE, MARK_LIVES, STAMP_LIVES, mark_key
 from cachemw.messages import RequestHead
-from cachemw.stores import MemoryStore
+from cachemw.scripts import Reply
+from cachemw.stores import MemoryStore, open_store
+from cachemw.stores.base import Store, together
 
 pytestmark = pytest.mark.anyio
 
@@ -23,3 +29,39 @@ async def test_who_saw_nothing_is_to_look_again_at_a_refusal(chosen: tuple[bytes
     await keeper.give_back(resource, held, variant, Reason.NO_STORE)
     assert await keeper.lease(resource, variant, is_first=True) is None
     assert await keeper.lease(resource, variant) is not None
+
+
+async def marking(store: Store, claim: bytes) -> Sequence[Reply]:
+    """One of the two steps in which another process puts up the marks of all buckets."""
+    now = b"%d" % await store.time()
+    args = (now, b"%d" % MARK_LIVES, b"%d" % STAMP_LIVES, claim)
+    marks = [mark_key(b"s%d" % number) for number in range(BUCKETS)]
+    return await together([store.run(ENSURE, (mark,), args) for mark in marks])
+
+
+async def test_first_entries_count_where_another_process_is_about_to_put_up_the_marks(
+    redis_url: str,
+) -> None:
+    store = open_store(redis_url)
+    keeper = Keeper(store)
+    assert set(await marking(store, b"another")) == {0}
+    ready = asyncio.ensure_future(keeper.get_ready())
+    for _ in range(6):  # trips: more than its claim and its marks take
+        await store.time()
+    assert not ready.done()
+    assert set(await marking(store, b"another")) == {1}
+    await ready
+    assert await keeper.ensure([b"tag"], 60.0)
+    await store.aclose()
+
+
+async def test_a_process_that_died_over_its_claim_holds_up_first_entries_for_a_second(
+    redis_url: str,
+) -> None:
+    store = open_store(redis_url)
+    keeper = Keeper(store)
+    await marking(store, b"a dead one")
+    assert sum(CLAIM_PAUSES[:-1]) > CLAIM_LIVES / 1000  # and one more round for the marks
+    await keeper.get_ready()
+    assert await keeper.ensure([b"tag"], 60.0)
+    await store.aclose()
