@@ -6,7 +6,8 @@ Everywhere else a duration is a float of seconds; the store alone counts in mill
 import math
 import re
 from datetime import timedelta
-from typing import Annotated, TypeAlias
+from functools import lru_cache
+from typing import Annotated, TypeAlias, cast
 
 from pydantic import BeforeValidator
 
@@ -23,14 +24,15 @@ _FIX = "write it like '500ms', '30s', '5m', '1h30m', '7d', or as a number of sec
 
 def seconds(value: DurationLike) -> float:
     """The duration in seconds; `ConfigurationError` when it is none, negative or beyond any use."""
-    if isinstance(value, timedelta):
-        result = value.total_seconds()
-    elif isinstance(value, bool):
-        raise ConfigurationError(f"{value!r} is not a duration: {_FIX}")
-    elif isinstance(value, int | float):
-        result = float(value)
+    given = cast(object, value)  # callers may have no type checker
+    if isinstance(given, timedelta):
+        result = given.total_seconds()
+    elif isinstance(given, str):
+        result = _parse(given)
+    elif isinstance(given, int | float) and not isinstance(given, bool):
+        result = float(given)
     else:
-        result = _parse(value)
+        raise ConfigurationError(f"{value!r} is not a duration: {_FIX}")
     if not math.isfinite(result) or result < 0:
         raise ConfigurationError(f"{value!r} is not a duration: it must be finite and not negative")
     if result > LONGEST:
@@ -38,6 +40,7 @@ def seconds(value: DurationLike) -> float:
     return result
 
 
+@lru_cache  # loaders are given the same few with each call
 def _parse(text: str) -> float:
     compact = text.replace(" ", "").lower()
     if re.fullmatch(r"\d+(\.\d+)?", compact):

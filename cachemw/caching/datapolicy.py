@@ -1,8 +1,9 @@
 """What a caller may say about a value of the data cache, checked when it is said."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict
+
+from msgspec import Struct
 
 from cachemw.caching.options import as_ahead, refresh_age
 from cachemw.caching.stamps import namespace_tag
@@ -48,8 +49,7 @@ class Loading(TypedDict, total=False):
     """Call a sync loader in a thread."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataPolicy:
+class DataPolicy(Struct, frozen=True, kw_only=True):
     """The options of one value, as numbers."""
 
     ttl: float

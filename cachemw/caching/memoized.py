@@ -3,8 +3,9 @@
 import functools
 import types
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from msgspec import structs
 
 from cachemw.caching.datapolicy import DataPolicy, Loading
 from cachemw.caching.loads import Loads, Order
@@ -37,7 +38,7 @@ class Memoized(Generic[P, T]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         key, tags = self._naming.call(args, kwargs)
-        policy = replace(self._policy, tags=(*self._policy.tags, *dict.fromkeys(tags)))
+        policy = structs.replace(self._policy, tags=(*self._policy.tags, *dict.fromkeys(tags)))
         load = functools.partial(self.function, *args, **kwargs)
         return cast(T, await self._loads.get(Order(key, load, policy, self._codec)))
 
