@@ -84,6 +84,7 @@ def run(name: str, effort: Effort, only: list[str], out: Path, *, quick: bool) -
         results.footprints = memory(only, near_entries=3000 if quick else 10_000)
     elif name == "costs":
         results.costs = json.loads(_output_of("benchmarks.costs"))
+        results.texts = [_output_of("benchmarks.data")]
     else:
         results.purges = json.loads(_output_of("benchmarks.tags"))
         results.texts = [_output_of("benchmarks.purge")]  # next to sets of keys
