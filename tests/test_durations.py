@@ -41,7 +41,7 @@ def test_every_spelling(written: Any, value: float) -> None:
     "written",
     ["", " ", "5 parsecs", "m5", "5m!", "-5m", "5,5m", "1e3", "inf", "nan", "5mm"]
     + [-1, float("inf"), float("nan"), timedelta(seconds=-1), True, False]
-    + [None, [], {}, b"5m"]
+    + [None, [], {}, len, b"5m"]
     + [2**31 + 1, "9999999w", timedelta.max],
 )
 def test_what_is_no_duration(written: Any) -> None:

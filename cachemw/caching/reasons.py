@@ -32,7 +32,10 @@ class Reason(Word):
     SET_COOKIE = "set-cookie", "the response sets a cookie"
     VARY_STAR = "vary-star", "the response varies on more than any request shows"
     MUST_UNDERSTAND = "must-understand", "the response wants its status understood, and it is not"
-    NO_LIFETIME = "no-lifetime", "the response is stale at once and cannot be validated"
+    NO_LIFETIME = (
+        "no-lifetime",
+        "neither the response nor the policy gives this status a lifetime, or none is left",
+    )
     SESSION = "session", "the session was read while the response was made"
     SKIPPED = "skipped", "the handler asked for the response not to be stored"
     TTL_RULE = "ttl-rule", "the policy's ttl function failed, or gave what is no duration"

@@ -85,7 +85,10 @@ def typed_session(model: type[M]) -> Callable[[HTTPConnection], Awaitable[M]]:
 def _visit_of(connection: HTTPConnection) -> Visit:
     visit = connection.scope.get(VISIT)
     if not isinstance(visit, Visit):
-        raise ConfigurationError("no SessionMiddleware is installed around this route")
+        raise ConfigurationError(
+            "there is no SessionMiddleware around this route: call install(app, sessions=...), or "
+            "app.add_middleware(SessionMiddleware, store=...)"
+        )
     return visit
 
 

@@ -82,7 +82,7 @@ class Settings(BaseModel):
                 + (
                     f" is no option: {nearest(str(problem['loc'][0]), cls.model_fields)}"
                     if problem["type"] == "extra_forbidden"
-                    else f": {problem['msg']}"
+                    else f": {problem['msg'].removeprefix('Value error, ')}"
                 )
                 for problem in error.errors(include_url=False, include_input=False)
             )
