@@ -15,6 +15,8 @@ from cachemw.dashboard.frame import (
     countdown,
     facts,
     field,
+    inquiry,
+    line,
     notice,
     panel,
     table,
@@ -104,32 +106,15 @@ def _form(visit: Visit, asked: dict[str, str]) -> Html:
         ]
         return tag("select", options, id=name, name=name)
 
-    def text(name: str) -> Html:
-        return tag(
-            "input",
-            type="search",
-            id=name,
-            name=name,
-            value=asked.get(name, ""),
-            autocomplete="off",
-            spellcheck="false",
-            maxlength=4096,
-            aria_describedby=f"{name}-hint",
-        )
-
-    return tag(
-        "form",
-        tag(
-            "div",
-            field("Name", text("name"), "A URL or a key; * and ? are wild: /products/*"),
-            field("Tag", text("tag"), "Just as it is written: product:3"),
-            field("Kind", choice("kind", Kind)),
-            field("State", choice("state", State)),
-            class_="fields",
-        ),
-        tag("div", tag("button", "Find", class_="primary"), class_="buttons"),
-        method="get",
-        action=visit.link("entries"),
+    by_name, by_tag = line("name", asked.get("name", "")), line("tag", asked.get("tag", ""))
+    return inquiry(
+        visit,
+        "entries",
+        "Find",
+        field("Name", by_name, "A URL or a key; * and ? are wild: /products/*"),
+        field("Tag", by_tag, "Just as it is written: product:3"),
+        field("Kind", choice("kind", Kind)),
+        field("State", choice("state", State)),
         role="search",
     )
 

@@ -4,7 +4,18 @@ from http import HTTPStatus
 
 from cachemw.dashboard import figures
 from cachemw.dashboard.desk import Content, Desk
-from cachemw.dashboard.frame import Visit, badge, code, facts, field, notice, panel, table
+from cachemw.dashboard.frame import (
+    Visit,
+    badge,
+    code,
+    facts,
+    field,
+    inquiry,
+    line,
+    notice,
+    panel,
+    table,
+)
 from cachemw.dashboard.markup import Child, Html, tag
 from cachemw.errors import ConfigurationError, StoreUnavailable
 from cachemw.inspection import Explanation, explain
@@ -43,12 +54,12 @@ _NOTE = (
 def _fields(asked: dict[str, str]) -> list[tuple[str, str]]:
     """The header fields of the form, one a line."""
     fields: list[tuple[str, str]] = []
-    for line in asked.get("headers", "").splitlines()[:50]:
-        name, colon, value = line.partition(":")
-        if not line.strip():
+    for said in asked.get("headers", "").splitlines()[:50]:
+        name, colon, value = said.partition(":")
+        if not said.strip():
             continue
-        if not colon or not name.strip() or not line.isascii():
-            raise ConfigurationError(f"{line!r} is no header field: write 'Accept-Language: de'")
+        if not colon or not name.strip() or not said.isascii():
+            raise ConfigurationError(f"{said!r} is no header field: write 'Accept-Language: de'")
         fields.append((name.strip(), value.strip()))
     return fields
 
@@ -56,19 +67,8 @@ def _fields(asked: dict[str, str]) -> list[tuple[str, str]]:
 def _form(visit: Visit, asked: dict[str, str]) -> Html:
     chosen = asked.get("method", "GET")
     options = [tag("option", one, value=one, selected=one == chosen) for one in METHODS]
-    url = tag(
-        "input",
-        type="text",
-        id="url",
-        name="url",
-        value=asked.get("url", ""),
-        required=True,
-        placeholder="/products/3?page=2",
-        autocomplete="off",
-        spellcheck="false",
-        maxlength=4096,
-        aria_describedby="url-hint",
-    )
+    example = "/products/3?page=2"
+    url = line("url", asked.get("url", ""), type="text", required=True, placeholder=example)
     fields = tag(
         "textarea",
         asked.get("headers", ""),
@@ -78,18 +78,13 @@ def _form(visit: Visit, asked: dict[str, str]) -> Html:
         spellcheck="false",
         aria_describedby="headers-hint",
     )
-    return tag(
-        "form",
-        tag(
-            "div",
-            field("Method", tag("select", options, id="method", name="method")),
-            field("URL", url, "A path with its query, or absolute"),
-            field("Headers", fields, "One a line: Accept-Language: de"),
-            class_="fields",
-        ),
-        tag("div", tag("button", "Explain", class_="primary"), class_="buttons"),
-        method="get",
-        action=visit.link("explain"),
+    return inquiry(
+        visit,
+        "explain",
+        "Explain",
+        field("Method", tag("select", options, id="method", name="method")),
+        field("URL", url, "A path with its query, or absolute"),
+        field("Headers", fields, "One a line: Accept-Language: de"),
     )
 
 

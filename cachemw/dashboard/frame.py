@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cachemw.dashboard.assets import icon, script, style
-from cachemw.dashboard.markup import Child, Html, address, page_of, tag
+from cachemw.dashboard.markup import Child, Html, Value, address, page_of, tag
 
 PAGES = (
     ("", "Overview"),
@@ -134,6 +134,34 @@ def field(label: str, control: Html, hint: str | None = None) -> Html:
     id = label.lower().replace(" ", "-")
     said = tag("span", hint, class_="hint", id=f"{id}-hint") if hint else None
     return tag("div", tag("label", label, for_=id), control, said, class_="field")
+
+
+def line(name: str, value: str, *, id: str = "", type: str = "search", **more: Value) -> Html:
+    """A control for one line of text that no browser is to mend; its field has a hint."""
+    return tag(
+        "input",
+        type=type,
+        id=id or name,
+        name=name,
+        value=value,
+        autocomplete="off",
+        spellcheck="false",
+        maxlength=4096,
+        aria_describedby=f"{id or name}-hint",
+        **more,
+    )
+
+
+def inquiry(visit: Visit, page: str, button: str, *fields: Html, role: str | None = None) -> Html:
+    """A form that asks a page for something, and changes nothing."""
+    return tag(
+        "form",
+        tag("div", fields, class_="fields"),
+        tag("div", tag("button", button, class_="primary"), class_="buttons"),
+        method="get",
+        action=visit.link(page),
+        role=role,
+    )
 
 
 def legend(kinds: Iterable[tuple[str, str]]) -> Html:

@@ -16,6 +16,8 @@ from cachemw.dashboard.frame import (
     code,
     countdown,
     field,
+    inquiry,
+    line,
     live,
     notice,
     panel,
@@ -38,11 +40,12 @@ async def show(desk: Desk) -> Content:
     at = clock_time(view.at)
     if desk.parts_only:
         return Content(None, parts, at=at)
-    body = [live(parts, "rules"), panel("Who is counted most", _form(desk.visit, asked))]
-    return Content([body, await _clients(desk, asked)], parts, at=at)
+    form = panel("Who is counted most", _form(desk.visit, asked), note=_DIGESTS)
+    return Content([live(parts, "rules"), form, await _clients(desk, asked)], parts, at=at)
 
 
 _NOTE = "Since the workers began. What rules in the shadow would have refused is counted as such."
+_DIGESTS = "The store knows clients by a digest only. Name one to find its counts."
 
 
 def _rules(counted: Mapping[tuple[str, str], int]) -> Html:
@@ -74,34 +77,13 @@ def _kind(verdict: str) -> str:
 
 
 def _form(visit: Visit, asked: Mapping[str, str]) -> Html:
-    def text(name: str, value: str) -> Html:
-        return tag(
-            "input",
-            type="search",
-            id=name,
-            name=name,
-            value=value,
-            autocomplete="off",
-            spellcheck="false",
-            maxlength=1000,
-            aria_describedby=f"{name}-hint",
-        )
-
-    fields = [
-        field("Client", text("client", asked.get("client", "")), "An address, a key, a user"),
-        field("By", text("by", asked.get("by", "ip")), "ip, header:x-api-key, subject:user_id"),
-    ]
-    return tag(
-        "form",
-        tag(
-            "p",
-            "The store knows clients by a digest only. Name one to find its counts.",
-            class_="note",
-        ),
-        tag("div", fields, class_="fields"),
-        tag("div", tag("button", "Find", class_="primary"), class_="buttons"),
-        method="get",
-        action=visit.link("limits"),
+    client, by = line("client", asked.get("client", "")), line("by", asked.get("by", "ip"))
+    return inquiry(
+        visit,
+        "limits",
+        "Find",
+        field("Client", client, "An address, a key, a user"),
+        field("By", by, "ip, header:x-api-key, subject:user_id"),
         role="search",
     )
 

@@ -8,7 +8,19 @@ from collections.abc import Mapping
 
 from cachemw.dashboard import figures
 from cachemw.dashboard.desk import Content, Desk
-from cachemw.dashboard.frame import Parts, Visit, badge, code, field, live, notice, panel, table
+from cachemw.dashboard.frame import (
+    Parts,
+    Visit,
+    badge,
+    code,
+    field,
+    inquiry,
+    line,
+    live,
+    notice,
+    panel,
+    table,
+)
 from cachemw.dashboard.markup import Child, Html, tag
 from cachemw.dashboard.overview import clock_time
 from cachemw.errors import StoreUnavailable
@@ -66,26 +78,9 @@ def _events(counted: Mapping[str, int]) -> Html:
 
 
 def _form(visit: Visit, asked: Mapping[str, str]) -> Html:
-    text = tag(
-        "input",
-        type="search",
-        id="subject",
-        name="subject",
-        value=asked.get("subject", ""),
-        required=True,
-        autocomplete="off",
-        spellcheck="false",
-        maxlength=1000,
-        aria_describedby="subject-hint",
-    )
-    return tag(
-        "form",
-        tag("div", field("Subject", text, "As the session has it: a user’s id"), class_="fields"),
-        tag("div", tag("button", "Find", class_="primary"), class_="buttons"),
-        method="get",
-        action=visit.link("sessions"),
-        role="search",
-    )
+    text = line("subject", asked.get("subject", ""), required=True)
+    subject = field("Subject", text, "As the session has it: a user’s id")
+    return inquiry(visit, "sessions", "Find", subject, role="search")
 
 
 async def _where(sessions: Sessions, subject: str) -> Html:

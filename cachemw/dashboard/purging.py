@@ -14,7 +14,7 @@ from cachemw.caching.cache import Cache
 from cachemw.dashboard import figures
 from cachemw.dashboard.desk import Content, Desk
 from cachemw.dashboard.forecast import forecast
-from cachemw.dashboard.frame import Visit, badge, code, field, notice, panel, table
+from cachemw.dashboard.frame import Visit, badge, code, field, line, notice, panel, table
 from cachemw.dashboard.gate import FIELD
 from cachemw.dashboard.markup import Child, Html, tag
 from cachemw.dashboard.purgelog import LONGEST, Line, PurgeLog
@@ -183,18 +183,7 @@ def _form(visit: Visit, given: Mapping[str, str]) -> Html:
         tag("option", f"{name}: {hint}", value=kind, selected=kind == chosen)
         for kind, (name, hint) in KINDS.items()
     ]
-    what = tag(
-        "input",
-        type="text",
-        id="name",
-        name="what",
-        value=given.get("what", ""),
-        required=True,
-        autocomplete="off",
-        spellcheck="false",
-        maxlength=4096,
-        aria_describedby="name-hint",
-    )
+    what = line("what", given.get("what", ""), id="name", type="text", required=True)
     soft = tag(
         "input", type="checkbox", id="soft", name="soft", value="1", checked=bool(given.get("soft"))
     )
@@ -232,12 +221,12 @@ def _form(visit: Visit, given: Mapping[str, str]) -> Html:
 def _log(log: Sequence[Line], now: int) -> Html:
     rows = [
         (
-            figures.duration(max(0, now - line.at) // 1_000_000) + " ago",
-            [line.kind, " ", badge("soft", "stale") if line.soft else None],
-            code(figures.cut(line.what)),
-            line.who or "–",
-            "–" if line.found is None else figures.exact(line.found),
+            figures.duration(max(0, now - one.at) // 1_000_000) + " ago",
+            [one.kind, " ", badge("soft", "stale") if one.soft else None],
+            code(figures.cut(one.what)),
+            one.who or "–",
+            "–" if one.found is None else figures.exact(one.found),
         )
-        for line in log
+        for one in log
     ]
     return table("Log of purges", ("When", "What", "Name", "By", "#Entries"), rows, "Nothing yet.")
