@@ -38,7 +38,8 @@ Table: TypeAlias = dict[str, Any]
 
 _PREFIX = "CACHEMW_"
 _SECTIONS = ("store", "cache", "policies", "limits", "sessions")
-_FUNCTIONS = ("guard", "identity")  # options that a file writes as "package.module:name"
+FUNCTIONS = ("guard", "identity")
+"""Options that a file writes as `package.module:name`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ class _Reader:
         if not isinstance(said, dict):
             raise self.error(key, f"must be a table or the name of a policy, is {said!r}")
         own = dict(cast(Table, said))
-        for name in _FUNCTIONS:
+        for name in FUNCTIONS:
             if isinstance(own.get(name), str):
                 own[name] = self.function(f"{key}.{name}", own[name])
         base = own.pop("policy", None)

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 from cachemw.caching.options import PolicyOptions
 from cachemw.caching.policy import PRESETS
+from cachemw.config import FUNCTIONS
 from cachemw.ratelimit.rule import RateLimit
 from cachemw.sessions.options import SessionOptions
 
@@ -30,7 +31,7 @@ _OF_LIMITS = ("name", "by", "cost", "cost_on_hit", "on_outage", "shadow", "block
 
 def schema() -> Schema:
     """The schema of a settings file."""
-    policy = _table(get_type_hints(PolicyOptions), functions=("guard", "identity"))
+    policy = _table(get_type_hints(PolicyOptions), functions=FUNCTIONS)
     policy["properties"]["policy"] = {
         "type": "string",
         "description": "A preset or one of [policies], whose options these are laid over.",

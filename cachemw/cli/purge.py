@@ -101,7 +101,9 @@ async def purge(
     if everything and soft:
         raise click.UsageError("--all is not soft: bump namespaces, or purge routes with --soft")
     if to is not None:
-        await _order(orders, to, soft=soft, yes=yes, is_plain=not (dry_run or region), told=as_json)
+        if patterns or everything or dry_run or region:
+            raise click.UsageError("--to takes no --pattern, --all, --dry-run or --region")
+        await _order(orders, to, soft=soft, yes=yes, as_json=as_json)
         return
     async with reached(store, app) as found:
         if dry_run:
@@ -124,12 +126,8 @@ def _tell(orders: Orders, count: int, *, soft: bool, as_json: bool) -> None:
     facts(said, told, as_json=as_json)
 
 
-async def _order(
-    orders: Orders, to: str, *, soft: bool, yes: bool, is_plain: bool, told: bool
-) -> None:
+async def _order(orders: Orders, to: str, *, soft: bool, yes: bool, as_json: bool) -> None:
     """Have it done by an app that takes signed orders."""
-    if orders.patterns or orders.everything or not is_plain:
-        raise click.UsageError("--to takes no --pattern, --all, --dry-run or --region")
     key = os.environ.get("CACHEMW_PURGE_KEY", "")
     if not key:
         raise click.UsageError("--to signs with CACHEMW_PURGE_KEY, which is to be 'id:secret'")
@@ -144,7 +142,7 @@ async def _order(
         routes=orders.routes,
         soft=soft,
     )
-    _tell(orders, count, soft=soft, as_json=told)
+    _tell(orders, count, soft=soft, as_json=as_json)
 
 
 async def _covered(store: Store, orders: Orders, policies: PolicyOf | None) -> int:

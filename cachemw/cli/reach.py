@@ -20,9 +20,8 @@ from cachemw.stores import MemoryStore, Store, open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATIENCE = (
-    "deadline=2s"  # people wait longer than requests, and regions are far; a URL may say otherwise
-)
+# People wait longer than requests, and regions are far. A URL may say otherwise.
+PATIENCE = "deadline=2s"
 
 
 def on_a_store(command: F) -> F:
@@ -70,6 +69,11 @@ class Reached:
     app: Any = None
 
     @property
+    def handle(self) -> Any:
+        """What `install` has left in the app, None where it has not."""
+        return getattr(getattr(self.app, "state", None), "cachemw", None)
+
+    @property
     def policies(self) -> PolicyOf | None:
         """Which query parameters count, where an app can tell."""
         return None if self.app is None else CachedApp.of(self.app).policy_of
@@ -77,8 +81,7 @@ class Reached:
     @property
     def cache(self) -> Cache:
         """The app's own, so that other regions hear of purges as they do of its."""
-        handle = getattr(getattr(self.app, "state", None), "cachemw", None)
-        return handle.cache if handle else Cache(self.store, policies=self.policies)
+        return self.handle.cache if self.handle else Cache(self.store, policies=self.policies)
 
 
 @asynccontextmanager

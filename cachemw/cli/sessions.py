@@ -1,7 +1,6 @@
 """`cachemw sessions`: how many there are, whose they are, and ending them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -88,8 +87,7 @@ async def revoke(
 
 def _of(found: Reached) -> Sessions:
     """The app's, whose idle time decides which of them still live; or with the usual options."""
-    handle: Any = getattr(getattr(found.app, "state", None), "cachemw", None)
-    return (handle and handle.sessions) or Sessions(store=found.store)
+    return (found.handle and found.handle.sessions) or Sessions(store=found.store)
 
 
 COLUMNS: Sequence[Column[SessionInfo]] = (

@@ -10,7 +10,7 @@ from cachemw.caching.middleware import CacheMiddleware
 from cachemw.caching.placement import faults, strays, warnings
 from cachemw.caching.policy import CachePolicy
 from cachemw.caching.reasons import Reason
-from cachemw.caching.tags import TagTemplate, tag_text
+from cachemw.caching.tags import tag_text
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Header
 from cachemw.routes import AppRoute, Matched, app_routes
@@ -109,8 +109,7 @@ def complaints(app: object) -> list[str]:
     middleware: Sequence[Any] = getattr(cached.app, "user_middleware", ())
     own = [pattern for pattern, _ in cached.cache.policies.routes.entries]
     there = [route.pattern for route in app_routes(cached.app)]
-    found = (faults, warnings)
-    placed = [text for find in found for text in find(middleware, CacheMiddleware)]
+    placed = (*faults(middleware, CacheMiddleware), *warnings(middleware, CacheMiddleware))
     return [*placed, *strays(own, there)]
 
 
@@ -150,13 +149,9 @@ def _purges(cached: CachedApp, route: AppRoute) -> Iterator[str]:
             texts = [tag_text(tag) for tag in mark.tags.fixed]
             texts += [template.text for template in mark.tags.templates]
             yield from (f"{soft}tag {text}" for text in texts)
-            yield from (f"{soft}{_url(template)}" for template in mark.urls)
+            yield from (f"{soft}URL {template.text}" for template in mark.urls)
             if mark.namespace:
                 yield f"{soft}namespace {mark.namespace}"
-
-
-def _url(template: TagTemplate) -> str:
-    return f"URL {template.text}"
 
 
 def _sample(route: AppRoute) -> str:

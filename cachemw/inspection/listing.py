@@ -15,7 +15,7 @@ from cachemw.caching.purging import Address, PolicyOf
 from cachemw.caching.values import codec_of
 from cachemw.errors import UnreadableEntry
 from cachemw.inspection.stored import Kind, State, Stored, seen
-from cachemw.messages import Headers, RequestHead
+from cachemw.messages import Headers
 from cachemw.stores.base import Store
 from cachemw.stores.glob import glob_to_regex
 
@@ -110,10 +110,7 @@ async def _primaries(store: Store, url: str, policies: PolicyOf | None) -> list[
     address = Address.parse(url)
     policy = (policies and policies(unquote(address.path.decode("ascii")))) or CachePolicy()
     origins = [address.origin] if address.origin else await Hosts(store).known()
-    return [
-        primary_key(RequestHead("GET", scheme, host, address.path, address.query), policy)
-        for scheme, host in origins
-    ]
+    return [primary_key(address.asked("GET", origin), policy) for origin in origins]
 
 
 async def _variants(store: Store, primary: bytes) -> Sequence[Stored]:

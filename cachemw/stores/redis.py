@@ -37,7 +37,7 @@ from cachemw.stores.jobs import Command, Delete, Raw, Read, Recall, Run, Scan, S
 from cachemw.stores.nodes import CONNECT, Node, OneServer, Topology
 from cachemw.stores.selfcheck import self_check
 from cachemw.stores.targets import Target, from_client
-from cachemw.stores.wire import Dial, dialer, sentinel_dialer
+from cachemw.stores.wire import Dial, dialer, hear_out, sentinel_dialer
 
 logger = logging.getLogger("cachemw.store")
 
@@ -248,7 +248,7 @@ class RedisStore(Store):
             return _Dated(both, self._take_reading, lambda: self._run_apart(script, keys, args))
         # The clock is in one place of a cluster, and the keys may be in another.
         running = asyncio.ensure_future(self._run_after(self.time(), script, keys, args))
-        running.add_done_callback(_heard)
+        running.add_done_callback(hear_out)
         return running
 
     def _run_apart(
@@ -346,12 +346,6 @@ class _Dated:
                 raise
             return (yield from self._apart().__await__())
         return self._take(both)
-
-
-def _heard(running: "asyncio.Future[Reply]") -> None:
-    """Asking spares a warning, where nobody waits for it."""
-    if not running.cancelled():
-        running.exception()
 
 
 def _in_order(

@@ -141,17 +141,17 @@ def sentinel_dialer(
         finally:
             # Nothing is waited for here: who is cancelled while he waits loses what he has dialed.
             for question in questions:
-                question.add_done_callback(_hear_out)
+                question.add_done_callback(hear_out)
                 question.cancel()
         raise StoreUnavailable("connection", f"no primary of {service}: {'; '.join(failures)}")
 
     return dial
 
 
-def _hear_out(question: asyncio.Task[Any]) -> None:
+def hear_out(answer: "asyncio.Future[Any]") -> None:
     """Take note of an answer that nobody waits for, so that asyncio does not complain of it."""
-    if not question.cancelled():
-        question.exception()
+    if not answer.cancelled():
+        answer.exception()
 
 
 async def _ask_sentinel(sentinel: Address, service: str, patience: float) -> tuple[str, int]:
