@@ -64,7 +64,7 @@ class CachePolicy(BaseModel):
     stale_while_revalidate: Duration | None = None
     stale_if_error: Duration | None = None
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Up to this share of the lifetime is taken off at random, so that entries part ways."""
+    """Up to this share is taken off the lifetime, the same for a key, so that entries part ways."""
     browser_ttl: Duration | None = None
     """What clients may keep without asking. None: nothing that only the policy made cacheable."""
     ttl_by_status: Annotated[tuple[tuple[int, float], ...], PlainValidator(as_statuses)] = ()
