@@ -96,16 +96,16 @@ def requested(headers: Headers) -> CacheControl:
     return parse(lines) if lines else NOTHING
 
 
-def effective(headers: Headers, targets: tuple[bytes, ...] = TARGETS) -> CacheControl:
+def effective(headers: Headers) -> CacheControl:
     """What a response tells this cache.
 
     RFC 9213 §2.2: the first field of the target list that is valid and not empty is used, and
     Cache-Control and Expires are ignored. One that does not parse is as good as absent.
     """
-    told = [pair for pair in headers if pair[0] == b"cache-control" or pair[0] in targets]
+    told = [pair for pair in headers if pair[0] == b"cache-control" or pair[0] in TARGETS]
     if not told:
         return NOTHING
-    for name in targets:
+    for name in TARGETS:
         if (lines := lines_of(told, name)) and (targeted := parse_targeted(lines)):
             return replace(targeted, target=name)
     return parse(lines_of(told, b"cache-control"))

@@ -145,9 +145,9 @@ class Larder:
         header: DataHeader,
         fresh_until: int,
         token: bytes = b"",
-    ) -> bool:
-        """Keep values whatever was there; `token` ends a hold. False when one of them is not kept,
-        since it is being written elsewhere just now."""
+    ) -> None:
+        """Keep values whatever was there, but for those that are being written elsewhere just now.
+        `token` ends a hold."""
         now, lives = self.store.now(), 0
         notes = self._noted(list(payloads)) if token else []
         kept: list[Awaitable[Reply]] = []
@@ -158,9 +158,8 @@ class Larder:
             self._remember(key, header.tags)
             kept.append(self.store.run(SETTLE, (name, holders_key(key)), args))
         ensured = self.keeper.ensure(header.tags, lives / 1000)
-        answers = await _both(together(kept), ensured)
+        await _both(together(kept), ensured)
         await together(notes)
-        return all(answer == 1 for answer in answers)
 
     async def forget(self, keys: Sequence[str], token: bytes = b"") -> int:
         """Let nothing be kept of `keys`, nor of what is being made of them just now. How many

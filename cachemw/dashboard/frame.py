@@ -63,9 +63,9 @@ def whole(visit: Visit, page: str, body: Child, *, feed: str | None = None) -> H
     return page_of(tag("html", head, content, lang="en"))
 
 
-def live(parts: Parts, id: str, *, class_: str | None = None) -> Html:
+def live(parts: Parts, id: str) -> Html:
     """A region that the feed keeps current."""
-    return tag("div", parts[id], id=id, data_live=True, class_=class_)
+    return tag("div", parts[id], id=id, data_live=True)
 
 
 def panel(title: str, *children: Child, note: Child = None, class_: str = "") -> Html:

@@ -15,6 +15,7 @@ LOOKS = 1000
 WIDTH = 5_000_000  # microseconds of a column
 COLUMNS = 60
 FEWEST = 12
+OF_LATE = 30_000_000  # microseconds
 KINDS = ("hit", "stale", "miss", "bypass")
 
 
@@ -68,11 +69,11 @@ class History:
             for one, next_ in zip(totals, totals[1:], strict=False)
         ]
 
-    def per_second(self, now: int, span: float = 30.0) -> float:
+    def per_second(self, now: int) -> float:
         """How many requests a second there were of late."""
         if len(self.looks) < 2:
             return 0.0
-        since = max(self.looks[0].at, now - int(span * 1e6))
+        since = max(self.looks[0].at, now - OF_LATE)
         newest = self.looks[-1]
         elapsed = (newest.at - since) / 1e6
         return (sum(newest.totals) - sum(self._totals_at(since))) / elapsed if elapsed > 0 else 0.0

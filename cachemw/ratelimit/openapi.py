@@ -36,18 +36,19 @@ _PROBLEM: Schema = {
 }
 
 
-def document(app: Any, routes: "Routes[Any]", default: Iterable[RateLimit]) -> None:
+def document(
+    app: Any, routes: Routes[tuple[RateLimit, ...]], default: tuple[RateLimit, ...]
+) -> None:
     """Have `app.openapi()` tell of refusals, by the middleware's rules and the routes' own."""
     generate: Callable[[], Schema] | None = getattr(app, "openapi", None)
     if generate is None or getattr(generate, "__cachemw__", False):
         return
-    by_default = tuple(default)
 
     def openapi() -> Schema:
         schema = generate()
         for route, method, path, operation in operations(app, schema):
             found = routes.match(method, path)
-            rules = [*(found.policy if found else by_default), *rules_on(route)]
+            rules = [*(found.policy if found else default), *rules_on(route)]
             _describe(operation, [rule for rule in rules if not rule.shadow])
         return schema
 

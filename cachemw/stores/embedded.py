@@ -38,6 +38,7 @@ from typing import Self
 from cachemw.errors import ConfigurationError
 
 OLDEST = 7
+PATIENCE = 10.0  # seconds until a server must answer
 _LONGEST_DIRECTORY = 80  # of the 104 bytes that a unix socket's path may have on macOS
 
 _THREE_WAYS = (
@@ -126,7 +127,7 @@ class EmbeddedServer:
         """Where clients connect to, once it was started."""
         return f"unix://{self._directory}/s"
 
-    def start(self, *, deadline: float = 10) -> Self:
+    def start(self) -> Self:
         """Start the server, wait until it answers; `ConfigurationError` with its words if not.
 
         This blocks for some 30 ms, which is why it belongs to the start of an application.
@@ -151,7 +152,7 @@ class EmbeddedServer:
         finally:
             os.close(write_end)
         try:
-            self._wait_until_it_answers(output, deadline)
+            self._wait_until_it_answers(output)
         except BaseException:
             self.stop()
             raise
@@ -185,9 +186,9 @@ class EmbeddedServer:
     ) -> None:
         self.stop()
 
-    def _wait_until_it_answers(self, output: int, deadline: float) -> None:
+    def _wait_until_it_answers(self, output: int) -> None:
         log = b""
-        give_up = time.monotonic() + deadline
+        give_up = time.monotonic() + PATIENCE
         while not (self.pid and _answers(f"{self._directory}/s")):
             readable, _, _ = select.select([output], [], [], 0.002)
             said = os.read(output, 65536) if readable else None

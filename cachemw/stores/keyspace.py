@@ -17,6 +17,7 @@ from cachemw.stores.glob import glob_to_regex
 OVERHEAD = 120  # bytes a key costs besides itself and its value, as measured on a 64-bit CPython
 FIELD_OVERHEAD = 64  # likewise for a field of a hash
 NEVER = 1 << 63
+SWEPT = 8  # deadlines that are looked at when a step ends
 
 
 @dataclass(slots=True)
@@ -145,8 +146,8 @@ class MemoryKeyspace:
             return newest
         return next(iter(self._items))
 
-    def _sweep(self, most: int = 8) -> None:
-        now = self.time()
+    def _sweep(self) -> None:
+        now, most = self.time(), SWEPT
         while most and self._deadlines and self._deadlines[0][0] <= now:
             _, key = heapq.heappop(self._deadlines)
             self._find(key, touch=False)

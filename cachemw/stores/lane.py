@@ -80,7 +80,6 @@ class Lane(asyncio.Protocol):
         self.is_closed = False
         self.connected_at = -1e9
         self.connects = 0
-        self.desyncs = 0
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "up" if self._transport else "down"
@@ -201,7 +200,6 @@ class Lane(asyncio.Protocol):
                     self._overdue -= 1
                 reply = reader.gets()
         except Exception as error:  # whatever it is, the next reply would go to the wrong job
-            self.desyncs += 1
             logger.warning("%s: dropping a connection that is out of step: %r", self.name, error)
             self._lose("desync", repr(error))
         else:
