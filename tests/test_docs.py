@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, get_args
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 import cachemw
@@ -203,14 +204,21 @@ def test_what_pages_include_is_there() -> None:
 
 @pytest.mark.parametrize(("where", "code"), list(blocks("python")))
 def test_what_a_reader_copies_runs(where: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each block on its own: it imports what it uses."""
+    """Each block on its own: it imports what it uses, and an app that it makes can be asked."""
     if code.startswith("--8<--"):
         pytest.skip("includes a program that has tests of its own")
     theirs = ModuleType("myshop")
     theirs.__dict__.update(app=None, MyStore=None, MY_SCRIPT=None)
     monkeypatch.setitem(sys.modules, "myshop", theirs)
     monkeypatch.setenv("CMS_PURGE_SECRET", "of the reader's own" * 2)
-    exec(compile(code, where, "exec"), {"__name__": "main"})
+    made: dict[str, Any] = {"__name__": "main"}
+    exec(compile(code, where, "exec"), made)
+    app = made.get("app")
+    if isinstance(app, Starlette):
+        if not any("cachemw" in one.cls.__module__ for one in app.user_middleware):
+            cachemw.install(app, store="memory://")
+        with TestClient(app) as client:
+            assert client.get("/nowhere").status_code == 404
 
 
 def test_the_first_route_of_the_readme_is_cached() -> None:

@@ -177,5 +177,7 @@ def _fix(name: str, params: Collection[str]) -> str:
     if not params:
         return "but the path has no parameters: use {query.name}, {header.name} or {identity}"
     close = get_close_matches(name, params, n=1)
-    hint = f"did you mean {{{close[0]}}}? " if close else ""
-    return f"{hint}the path has " + ", ".join(f"{{{param}}}" for param in params)
+    there = "the path has " + ", ".join(f"{{{param}}}" for param in params)
+    if close:
+        return f"did you mean {{{close[0]}}}? {there}"
+    return f"{there}; of the query it is {{query.{name}}}"

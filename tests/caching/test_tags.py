@@ -95,7 +95,9 @@ def test_a_path_parameter_must_exist() -> None:
     assert str(caught.value) == (
         "route /x: 'p:{id}' names {id}, did you mean {idd}? the path has {idd}, {shop}"
     )
-    with pytest.raises(ConfigurationError, match="names {id}, the path has {shop}"):
+    with pytest.raises(
+        ConfigurationError, match="names {id}, the path has {shop}; of the query it is {query.id}"
+    ):
         tags.demand_path(["shop"], "route /x")
     with pytest.raises(ConfigurationError, match="the path has no parameters: use {query.name}"):
         tags.demand_path([], "route /x")
