@@ -13,3 +13,7 @@ count that one. None where nobody asks, as an entry is refreshed: nobody is char
 
 SESSION_USED = "cachemw.session_used"
 """True once an answer depends on its session, which is before it begins: nobody keeps it then."""
+
+SESSIONS_MET = "cachemw.sessions_met"
+"""A list, where the app makes a page for everybody. Who has a session for it puts in what has that
+`session`, which says whether it was `accessed`: layers in between may have copied the scope."""

@@ -23,7 +23,7 @@ from cachemw.caching.keys import canonical_path, canonical_query
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.policy import CachePolicy
 from cachemw.messages import Headers, RequestHead
-from cachemw.scopekeys import ASKED_BY
+from cachemw.scopekeys import ASKED_BY, SESSIONS_MET
 
 WHO = ("user", "auth", "session")
 TRACES = ("route", "endpoint", "path_params", "path_format", "router")
@@ -52,6 +52,7 @@ def errand(
         "query_string": canonical_query(request.query, policy),
         CONTEXT: Notes(),
         ENDING: Ending(),
+        SESSIONS_MET: [],
     }
     made[ASKED_BY] = None if is_refresh else scope
     if made.get("extensions"):

@@ -39,7 +39,7 @@ from cachemw.caching.shelf import all_tags
 from cachemw.caching.tenure import Tenure, settled
 from cachemw.caching.validation import confirms
 from cachemw.messages import RequestHead, ResponseHead, first_of
-from cachemw.scopekeys import SESSION_USED
+from cachemw.scopekeys import SESSION_USED, SESSIONS_MET
 
 logger = logging.getLogger("cachemw.cache")
 
@@ -224,8 +224,10 @@ class Intake:
         return Wishes(self._notes.ttl, is_skipped, self._has_used_session())
 
     def _has_used_session(self) -> bool:
-        session = self._scope.get("session")
-        return bool(self._scope.get(SESSION_USED) or getattr(session, "accessed", False))
+        scope = self._scope
+        sessions = [scope.get("session"), *[one.session for one in scope[SESSIONS_MET]]]
+        is_read = any(getattr(session, "accessed", False) for session in sessions)
+        return is_read or bool(scope.get(SESSION_USED))
 
     def _expect_body(self, keep: Keep) -> None:
         """Tell those who wait, unless the whole body follows at once and gives the head an ETag.

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cachemw.ahead import AHEAD, Question, leave, taken
 from cachemw.errors import ConfigurationError
 from cachemw.messages import Header, Headers
-from cachemw.scopekeys import SESSION_USED
+from cachemw.scopekeys import SESSION_USED, SESSIONS_MET
 from cachemw.sessions.errors import ConflictError, SessionUnavailable
 from cachemw.sessions.headers import marked
 from cachemw.sessions.options import SessionOptions
@@ -67,6 +67,8 @@ class SessionMiddleware:
         if scope["type"] == "websocket":
             await Socket(visit, self.sessions, scope, receive, send).serve(self.app)
             return
+        if SESSIONS_MET in scope:
+            scope[SESSIONS_MET].append(visit)
         response = _Response(visit, self.sessions, scope, send)
         try:
             await self.app(scope, receive, response.pass_on)

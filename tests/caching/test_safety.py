@@ -22,7 +22,14 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cachemw import CacheMiddleware, CachePolicy, MemoryStore, RateLimit, install
+from cachemw import (
+    CacheMiddleware,
+    CachePolicy,
+    MemoryStore,
+    RateLimit,
+    SessionMiddleware,
+    install,
+)
 from cachemw.caching.credentials import CREDENTIAL_PREFIXES, CREDENTIALS, UNKEYED
 from cachemw.caching.flow import Broken
 from cachemw.testing import Client, FakeClock, Gate, ScriptedOrigin
@@ -322,6 +329,37 @@ async def test_who_shares_a_stream_gets_nothing_of_what_a_session_has_to_do_with
     with pytest.raises(Broken, match="session"):
         await bob.response()
     assert bob.so_far.body == b"hello "
+
+
+async def test_a_session_is_seen_whose_layer_has_a_copy_of_the_scope() -> None:
+    """Also while it streams: layers in between may hand on a scope of their own."""
+
+    async def page(request: Request) -> Response:
+        async def chunks() -> AsyncIterator[str]:
+            yield "hello "
+            yield request.session.get("name", "stranger")
+
+        return StreamingResponse(chunks())
+
+    async def login(request: Request) -> Response:
+        request.session["name"] = "anna"
+        return PlainTextResponse("")
+
+    async def lets_in(connection: HTTPConnection) -> bool:
+        return True
+
+    store = MemoryStore()
+    app = Starlette(routes=[Route("/login", login), Route("/", page)])
+    within = SessionMiddleware(app, store=store, secure=False)
+
+    async def between(scope: Scope, receive: Receive, send: Send) -> None:
+        await within(dict(scope), receive, send)
+
+    policy = CachePolicy(ttl=60, credentials="shared", guard=lets_in)
+    client = Client(CacheMiddleware(between, store=store, routes={"/": policy}))
+    cookie = ((await client.get("/login")).header("set-cookie") or "").partition(";")[0]
+    assert (await client.get("/", headers={"cookie": cookie})).body == b"hello anna"
+    assert (await client.get("/")).body == b"hello stranger"
 
 
 async def test_a_page_that_sets_a_cookie_goes_to_one_client() -> None:
