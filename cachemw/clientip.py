@@ -9,6 +9,7 @@ One header is believed, never two: a proxy that sets `X-Forwarded-For` lets a cl
 `Forwarded` through untouched.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import (
@@ -29,6 +30,8 @@ ForwardingHeader: TypeAlias = Literal["x-forwarded-for", "forwarded"]
 
 _MOST_HOPS = 32  # chains are short; a client may send thousands
 _LONGEST_HOP = 256  # the longest honest element is far below
+_PAIR = re.compile(rb'[^"\\;,]*=[ \t]*"(?:[^"\\]|\\.)*"[ \t]*|[^"\\;,]*', re.DOTALL)
+_ELEMENT = re.compile(rb"(?:%b)(?:;(?:%b))*" % (_PAIR.pattern, _PAIR.pattern), re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +146,35 @@ def _hops_from_the_right(headers: Headers, source: ForwardingHeader) -> Iterator
             # Splitting from the right: an open quote further left, which a client may send,
             # cannot swallow what the proxy appended after it.
             comma = line.rfind(b",", 0, end)
+            if source == "forwarded":
+                comma = _before_element(line, comma, end)
             too_long = end - comma - 1 > _LONGEST_HOP
-            element = "" if too_long else line[comma + 1 : end].decode("latin-1")
-            yield _node_of(element) if source == "forwarded" else element
+            element = b"" if too_long else line[comma + 1 : end]
+            yield _node_of(element) if source == "forwarded" else element.decode("latin-1")
             end = comma
             left -= 1
 
 
-def _node_of(element: str) -> str:
+def _before_element(line: bytes, comma: int, end: int) -> int:
+    """The comma before the element that ends there, -1 at the line's beginning.
+
+    A comma within quotes is none: a proxy may quote the client's own Host, and what that says
+    behind a comma is no element of the proxy's.
+    """
+    while comma >= 0 and end - comma <= _LONGEST_HOP:
+        if _ELEMENT.fullmatch(line, comma + 1, end):
+            break
+        comma = line.rfind(b",", 0, comma)
+    return comma
+
+
+def _node_of(element: bytes) -> str:
     """The `for=` of one element of `Forwarded` (RFC 7239 §4), empty when there is not just one."""
     nodes: list[str] = []
-    for pair in element.split(";"):
-        name, equals, value = pair.partition("=")
+    if _ELEMENT.fullmatch(element) is None:
+        return ""
+    for pair in _PAIR.findall(element):
+        name, equals, value = pair.decode("latin-1").partition("=")
         if equals and name.strip().lower() == "for":
             nodes.append(value.strip().removeprefix('"').removesuffix('"'))
     return nodes[0] if len(nodes) == 1 else ""

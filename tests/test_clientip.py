@@ -103,6 +103,12 @@ def test_a_peer_that_is_no_address_stays_what_it_is() -> None:
         ("for=6.6.6.6;for=7.7.7.7", "10.0.0.1"),
         ("proto=https", "10.0.0.1"),
         ("for", "10.0.0.1"),
+        # The proxy quotes the Host, which is the client's own word.
+        ('for=203.0.113.9;host="a,for=6.6.6.6"', "203.0.113.9"),
+        ('for=203.0.113.9;host="a;for=6.6.6.6"', "203.0.113.9"),
+        (r'for=203.0.113.9;host="a\",for=6.6.6.6;b=\""', "203.0.113.9"),
+        (r'for=203.0.113.9;host="a\\\",for=6.6.6.6;b=\"c\"";proto=http', "203.0.113.9"),
+        ('for=6.6.6.6,b"', "10.0.0.1"),
     ],
 )
 def test_forwarded_is_read_the_same_way(line: str, client: str) -> None:
