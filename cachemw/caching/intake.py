@@ -8,8 +8,9 @@ app (`fill.py`) or knows of leases (`tenure.py`).
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
+from itertools import chain
 from typing import TypeAlias
 
 from msgspec import structs
@@ -35,7 +36,6 @@ from cachemw.caching.judging import (
 from cachemw.caching.marks import CONTEXT, Notes
 from cachemw.caching.outcomes import Broadcast, Direct, Instead, Outcome
 from cachemw.caching.reasons import Reason
-from cachemw.caching.shelf import all_tags
 from cachemw.caching.tenure import Tenure, settled
 from cachemw.caching.validation import confirms
 from cachemw.messages import RequestHead, ResponseHead, first_of
@@ -277,7 +277,7 @@ class Intake:
             return resource.tags
         groups = sorted(groups_of(keep.headers))
         in_groups = [group_tag(resource.request, group) for group in groups]
-        return all_tags([resource.tags, told, in_groups])
+        return _each_once(resource.tags, told, in_groups)
 
     # --- its body
 
@@ -379,8 +379,12 @@ class Intake:
             self.decide(Instead(own, Reason.NOT_MODIFIED, status=304, is_for_first=True))
             return
         self._tenure.select_by(verdict.fields)
-        tags = all_tags([stale.header.tags, self._tags(verdict)])
+        tags = _each_once(stale.header.tags, self._tags(verdict))
         old = stale.header
         entry = self._entry(verdict, old.status, stale.body, tags, old.has_own_etag)
         await self._tenure.keep(entry, verdict.usable)
         self.decide(Instead(entry, Reason.NOT_MODIFIED, status=304))
+
+
+def _each_once(*tags: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(chain(*tags)))

@@ -7,7 +7,7 @@ else: what counts is what was read.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
@@ -187,8 +187,3 @@ def _read(stored: bytes | None) -> Record | str | None:
         return unpack(stored)
     except UnreadableEntry:
         return "unreadable"
-
-
-def all_tags(groups: Iterable[Sequence[bytes]]) -> tuple[bytes, ...]:
-    """Tags of several origins, each once, in order."""
-    return tuple(dict.fromkeys(tag for group in groups for tag in group))

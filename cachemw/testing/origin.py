@@ -29,7 +29,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from starlette.types import Message, Receive, Scope, Send
 
-from cachemw.messages import Header, Headers, lines_of
+from cachemw.messages import Header, Headers, combined
 from cachemw.testing.gate import Gate
 
 
@@ -69,8 +69,8 @@ class Asked:
 
     def header(self, name: str) -> str | None:
         """The value of a field, all its lines together; None when it is not there."""
-        lines = lines_of(self.headers, name.lower().encode())
-        return b", ".join(lines).decode("latin-1") if lines else None
+        value = combined(self.headers, name.lower().encode())
+        return None if value is None else value.decode("latin-1")
 
 
 class ScriptedOrigin:
