@@ -16,7 +16,7 @@ from cachemw.caching.cache import Cache
 from cachemw.caching.purging import PolicyOf
 from cachemw.errors import ConfigurationError
 from cachemw.inspection import CachedApp
-from cachemw.stores import MemoryStore, Store, open_store
+from cachemw.stores import Store, open_store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,8 +93,12 @@ async def reached(store: str | None, app: str | None) -> AsyncGenerator[Reached]
         )
     loaded = load_app(app) if app else None
     found = open_store(patient(store or "")) if loaded is None else CachedApp.of(loaded).store
-    if isinstance(found, MemoryStore):
-        click.echo("memory:// is this process's own, so there is nothing in it here", err=True)
+    if found.is_of_one_process:
+        click.echo(
+            "memory:// and embedded:// are of one process, and what a running app keeps is not in "
+            "this one: give both a server, redis://...",
+            err=True,
+        )
     try:
         yield Reached(found, loaded)
     finally:

@@ -53,5 +53,6 @@ def _embedded(options: dict[str, Any]) -> Store:
     server = EmbeddedServer(**options)
     server.start()
     store = RedisStore(from_url(server.url), **ours)
+    store.is_of_one_process = True
     weakref.finalize(store, server.stop)
     return store

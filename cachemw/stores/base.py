@@ -48,6 +48,9 @@ LONGEST = 1 << 53  # milliseconds: more is refused by servers, and reached by no
 class Store(ABC):
     """Where the fleet keeps what it shares. See the module's text for what each verb promises."""
 
+    is_of_one_process = False
+    """Whether other processes have one of their own, and see nothing of this."""
+
     @abstractmethod
     def get_many(self, keys: Sequence[bytes]) -> Awaitable[list[bytes | None]]:
         """The values of `keys`, None for each that is absent, expired, foreign or corrupt.

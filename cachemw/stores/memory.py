@@ -28,6 +28,8 @@ def steady_clock() -> float:
 class MemoryStore(Store):
     """At most `max_bytes` in `max_entries` keys; the least recently used go first."""
 
+    is_of_one_process = True
+
     def __init__(
         self,
         *,

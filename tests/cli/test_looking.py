@@ -150,6 +150,13 @@ def test_what_is_asked_wrongly_ends_with_2(arguments: list[str], complaint: str)
     assert complaint in ended.err
 
 
+@pytest.mark.parametrize("url", ["memory://", "embedded://"])
+def test_a_store_of_another_process_is_not_taken_for_an_empty_one(url: str) -> None:
+    ended = piped("ls", "--store", url)
+    assert (ended.code, ended.out) == (0, "")
+    assert "of one process" in ended.err
+
+
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_its_extra_the_command_says_what_it_needs(missing: str) -> None:
     code = (
