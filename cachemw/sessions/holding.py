@@ -79,7 +79,7 @@ class Holding(Struct, eq=False):
         if not new.keeps:
             session.retain(session.assigned)
         guards = _guards(session, new.changes)
-        taken = await self._sessions.vault.take(found.session_id, guards, followed=True)
+        taken = await self._sessions.vault.take(found, guards, followed=True)
         if isinstance(taken, Lost) and new.subject is None:
             self._go_on_with(taken, {})
             return
@@ -103,7 +103,7 @@ class Holding(Struct, eq=False):
     async def _end(self, found: Found, then: Create | None, session: Session) -> None:
         if session.misfit is not None:
             self.note("unreadable", detail=session.misfit)
-        await self._sessions.vault.take(found.session_id, {}, followed=then is not None)
+        await self._sessions.vault.take(found, {}, followed=then is not None)
         self.note("ended")
         self.found = None
         self.has_ended = True

@@ -30,7 +30,7 @@ from cachemw.sessions.record import (
     pack,
     unpack,
 )
-from cachemw.sessions.scripts import CREATE, LOAD, RENEW, SAVE, TAKE
+from cachemw.sessions.scripts import CREATE, LOAD, RENEW, REVOKE, SAVE, TAKE
 from cachemw.sessions.session import Changes
 from cachemw.stores.base import Store
 
@@ -184,10 +184,17 @@ class Vault:
         gone = [part.decode() for part in evicted if isinstance(part, bytes)]
         return Found(session_id, record), gone
 
-    async def take(self, session_id: bytes, guards: Guards, *, followed: bool) -> Found | Lost:
+    async def take(self, found: Found, guards: Guards, *, followed: bool) -> Found | Lost:
         """End a session, and have what it held. `followed` is whether another takes its place."""
         sign = _milliseconds(self._settings.grace) if followed else b"0"
-        return self._found(await self._step(TAKE, session_id, (sign, *_guard_arguments(guards))))
+        args = (sign, *_guard_arguments(guards))
+        taken = self._found(await self._step(TAKE, found.session_id, args))
+        subject = found.record.subject_digest
+        if isinstance(taken, Lost) and subject is not None:
+            # It may live under an id to which nothing leads any more. The index knows it as before.
+            _, index = _keys(found.session_id)
+            await self.store.run(REVOKE, (index,), (subject, found.record.handle, b""))
+        return taken
 
     # --- within
 

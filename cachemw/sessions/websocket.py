@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from cachemw.errors import StoreUnavailable
 from cachemw.sessions.errors import ConflictError, SessionUnavailable
@@ -57,12 +58,26 @@ class Socket:
 
     async def serve(self, app: ASGIApp) -> None:
         try:
-            await app(self._scope, self._from_client, self._to_client)
+            await self._run(app)
         except (SessionUnavailable, ConflictError) as error:
             if self._answered:
                 raise
             await self._refuse(error)
-            return
+        except WebSocketDisconnect:  # the client has left: few apps catch it, and nothing is wrong
+            await self._settle_late(200)
+            raise
+        except BaseException:
+            # Maybe it failed after `destroy()`. Whoever asked to be logged out, is.
+            if self._visit.session.was_destroyed:
+                await self._settle_late(500)
+            raise
+        else:
+            if self._answered:
+                await self._settle_late(200)
+
+    async def _run(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self._from_client, self._to_client)
         finally:
             if self._watch is not None:
                 self._watch.cancel()
@@ -72,8 +87,6 @@ class Socket:
                 await asyncio.wait({self._arrival})
                 if not self._arrival.cancelled():
                     self._arrival.exception()  # nobody wants to know any more
-        if self._answered and not self._over.is_set():
-            await self._settle_late()
 
     async def _to_client(self, message: Message) -> None:
         if self._refused or self._over.is_set():
@@ -175,8 +188,10 @@ class Socket:
         else:
             await self._send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
 
-    async def _settle_late(self) -> None:
+    async def _settle_late(self, status: int) -> None:
+        if self._over.is_set():
+            return
         try:
-            await self._visit.settle_early()
+            await self._visit.settle(status)
         except (SessionUnavailable, ConflictError) as error:
             _log.warning("what a WebSocket left in its session is lost: %s", error)

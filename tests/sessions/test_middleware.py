@@ -297,6 +297,31 @@ async def test_a_login_in_a_session_that_just_ended_takes_nothing_of_it_along() 
     assert await session_of(tab) == {"user_id": 7}
 
 
+@pytest.mark.parametrize("how", ["destroy", "nobody", "somebody else"])
+@pytest.mark.parametrize("lost_by", ["time", "rotations"])
+async def test_a_late_logout_ends_the_session_whatever_its_id_is_by_now(
+    lost_by: str, how: str
+) -> None:
+    def leave(request: Any, data: Any) -> None:
+        if how == "destroy":
+            request.session.destroy()
+        else:
+            request.session["user_id"] = None if how == "nobody" else 8
+
+    async def go_on() -> None:
+        for _ in range(1 if lost_by == "time" else 5):
+            await browser.post("/rotate")
+        if lost_by == "time":
+            world.clock.advance(31)  # nothing leads from the old id any more
+
+    gate = Gate(leave)
+    world = World({"slow": gate.handle}, grace="30s")
+    browser = await world.logged_in(7)
+    await laced(browser.clone(), gate, {}, go_on())
+    assert await session_of(browser) == {}
+    assert await world.sessions.list(7) == []
+
+
 async def test_one_user_after_another_inherits_nothing() -> None:
     world = World()
     browser = world.browser()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cachemw.sessions.guards import load_session
 from cachemw.sessions.middleware import SessionMiddleware
@@ -114,6 +115,52 @@ async def test_a_session_cannot_begin_later() -> None:
         await talk()
     assert world.stored_keys() == []
     assert world.kinds == ["late-change"]
+
+
+async def test_what_an_app_wrote_is_kept_when_it_does_not_catch_that_the_client_left() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        socket = WebSocket(scope, receive, send)
+        await socket.accept()
+        while True:
+            socket.session.update(await socket.receive_json())
+
+    world = World()
+    browser = await world.logged_in(7)
+    around = SessionMiddleware(app, sessions=world.sessions)
+    with pytest.raises(WebSocketDisconnect):
+        async with Browser(around, cookie=browser.cookie).websocket("/") as socket:
+            socket.say({"heard": 1})
+    assert await session_of(browser) == {"user_id": 7, "heard": 1}
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+@pytest.mark.parametrize("logs_out", [True, False])
+async def test_of_a_socket_whose_app_fails_a_logout_is_kept_and_nothing_else(
+    accepts: bool, logs_out: bool
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if accepts:
+            await send({"type": "websocket.accept"})
+        scope["session"]["lost"] = 1
+        if logs_out:
+            scope["session"].destroy()
+        raise ZeroDivisionError
+
+    world = World()
+    browser = await world.logged_in(7)
+    around = SessionMiddleware(app, sessions=world.sessions)
+    if not accepts:
+        scope = {"type": "websocket", "headers": [(b"cookie", str(browser.cookie).encode())]}
+        said = asyncio.Queue[Any]()
+        said.put_nowait({"type": "websocket.connect"})
+        with pytest.raises(ZeroDivisionError):
+            await around(scope, said.get, said.put)
+    else:
+        with pytest.raises(ZeroDivisionError):
+            async with Browser(around, cookie=browser.cookie).websocket("/"):
+                pass
+    assert await session_of(browser) == ({} if logs_out else {"user_id": 7})
 
 
 async def test_what_was_heard_while_the_store_was_away_counts_when_it_is_back(
