@@ -320,7 +320,7 @@ def acquiring(
         pause, waited = POLL, 0.0
         try:
             if not engine.keeper.is_ready:
-                await engine.keeper.get_ready()
+                await engine.keeper.get_ready(patience)
             if why == NOTHING_THERE:
                 # The usual case: the lease is given only if there is still nothing to look at.
                 variant = engine.shelf.variant(resource)

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 from msgspec import Struct, structs
@@ -114,12 +115,14 @@ class Keeper:
         self.journal = None if region is None else Journal(store, region)
         self.is_ready = False
 
-    async def get_ready(self) -> None:
+    async def get_ready(self, patience: float = inf) -> None:
         """Once per process: put up the marks of buckets that have none, so that first entries
-        count. Where another process has put a claim, that one is waited for."""
+        count. Where another process has put a claim, that one is waited for, `patience` seconds
+        at most."""
         claim, buckets = fresh_token(), [b"s%d" % number for number in range(BUCKETS)]
         for pause in CLAIM_PAUSES:
-            if self.is_ready:
+            patience -= pause
+            if self.is_ready or patience < 0:
                 return
             await asyncio.sleep(pause)
             now = await self._store.time()

@@ -224,7 +224,7 @@ class Loads:
         key, larder, policy = order.key, self.larder, order.policy
         pause, waited = POLL, 0.0
         try:
-            await larder.keeper.get_ready()
+            await larder.keeper.get_ready(wait)
             while True:
                 # One trip: the lease, then, behind it, a second look, since somebody may have kept
                 # a value since our first one.

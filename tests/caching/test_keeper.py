@@ -55,6 +55,16 @@ async def test_first_entries_count_where_another_process_is_about_to_put_up_the_
     await store.aclose()
 
 
+async def test_who_waits_for_nobody_does_not_wait_for_a_claim(redis_url: str) -> None:
+    store = open_store(redis_url)
+    keeper = Keeper(store)
+    await marking(store, b"another")
+    await keeper.get_ready(patience=0)
+    assert not await keeper.ensure([b"tag"], 60.0)
+    assert set(await marking(store, b"another")) == {1}
+    await store.aclose()
+
+
 async def test_a_process_that_died_over_its_claim_holds_up_first_entries_for_a_second(
     redis_url: str,
 ) -> None:
