@@ -211,6 +211,8 @@ class NearStore(Store):
         self._loop = loop
         self._look_at = 0.0
         self.watches = {}
+        self._being_read.clear()  # what the other loop was at when it was closed never comes
+        self._spoiled.clear()
         self.report(None)
 
     def _watch(self, servers: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 
 import anyio
@@ -335,3 +336,29 @@ def test_a_second_event_loop_does_without_memory(server: Server) -> None:
         assert near.watches == watches
         first.run(near.aclose())
         assert not near.watches
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # left open
+def test_what_was_being_read_as_a_loop_was_closed_is_kept_in_the_next_one(server: Server) -> None:
+    near = NearStore(opened(server.url + "?deadline=30s"))
+
+    async def leave_amid_a_read() -> None:
+        await awake(near)
+        await put(near, b"1")
+        server.stop()
+        near.get_many((KEY,))
+        for watch in near.watches.values():
+            await watch.aclose()
+
+    async def is_kept() -> bool:
+        await awake(near)
+        await near.get(KEY)
+        return KEY in near.keys
+
+    with asyncio.Runner() as first:
+        first.run(leave_amid_a_read())
+    server.cont()
+    with asyncio.Runner() as second:
+        assert second.run(is_kept())
+        second.run(near.aclose())
+    gc.collect()
