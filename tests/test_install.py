@@ -194,3 +194,9 @@ def test_a_wrong_mark_stops_the_start() -> None:
     install(app, store="memory://")
     with pytest.raises(ConfigurationError, match=r"the path has \{id\}"), TestClient(app):
         pass
+
+
+@pytest.mark.parametrize("store", ["memory://", "redis://127.0.0.1:1"])
+def test_a_near_cache_that_is_no_size_is_refused_whatever_the_store(store: str) -> None:
+    with pytest.raises(ConfigurationError, match="'lots' is not a size"):
+        install(Starlette(), store=store, near_cache="lots")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 from urllib.parse import parse_qsl, quote, unquote
 
 from cachemw.errors import ConfigurationError
@@ -31,9 +31,17 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 Source: TypeAlias = Literal["path", "query", "header", "identity"]
 
 
-@lru_cache(maxsize=4096)
 def tag_bytes(text: str) -> bytes:
     """A tag as it is stored, sent and listed: different texts give different bytes."""
+    if not isinstance(cast(object, text), str):  # callers may have no type checker
+        raise ConfigurationError(
+            f"{text!r} is no tag: a tag is text such as 'product:3', of several each one"
+        )
+    return _stored(text)
+
+
+@lru_cache(maxsize=4096)
+def _stored(text: str) -> bytes:
     safe = quote(text, safe=_PLAIN, errors="surrogatepass").encode("ascii")
     if len(safe) <= _LONGEST:
         return safe

@@ -259,9 +259,10 @@ class NearStore(Store):
 
 def with_near(store: Store, max_bytes: int | str | None) -> Store:
     """`store` with a near cache, where one is wanted and of use: memory is near already."""
-    if max_bytes is None or not isinstance(store, RedisStore):
+    if max_bytes is None:
         return store
-    return NearStore(store, max_bytes)
+    most = size(max_bytes)
+    return NearStore(store, most) if isinstance(store, RedisStore) else store
 
 
 def _cost(key: bytes, value: bytes | None) -> int:

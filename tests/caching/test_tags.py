@@ -1,5 +1,7 @@
 """Equal text is the same tag, however it was made; different text never is."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +109,9 @@ def test_a_url_escapes_values_only() -> None:
     url = TagTemplate.parse("/p/{id}?full={query.full}")
     inputs = TagInputs({"id": "a b/ü?#,"}, query=b"full=1")
     assert url.url(inputs) == "/p/a%20b/%C3%BC%3F%23,?full=1"
+
+
+@pytest.mark.parametrize("given", [3, ["a", "b"], None, b"a"], ids=repr)
+def test_what_is_no_text_is_no_tag(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is no tag"):
+        tag_bytes(given)
