@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cachemw.errors import ConfigurationError
 from cachemw.messages import Header, first_of
 from cachemw.sessions.events import EventKind
 from cachemw.sessions.outcome import Create, End, Renew, Replace, Save
@@ -78,6 +79,11 @@ class Holding(Struct, eq=False):
         """Two steps, as the new session may live in another slot. Between them there is none."""
         if not new.keeps:
             session.retain(session.assigned)
+            if self._sessions.settings.subject_of(session.contents()) != new.subject:
+                raise ConfigurationError(
+                    "somebody else is logged in by now, but what this request assigned does not "
+                    "say who: assign every key that subject= looks at, not a part of them"
+                )
         guards = _guards(session, new.changes)
         taken = await self._sessions.vault.take(found, guards, followed=True)
         if isinstance(taken, Lost) and new.subject is None:

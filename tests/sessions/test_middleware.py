@@ -9,6 +9,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from cachemw.errors import ConfigurationError
 from cachemw.scopekeys import SESSION_USED
 from cachemw.sessions import ids
 from cachemw.sessions.errors import SessionTooLarge
@@ -295,6 +296,17 @@ async def test_a_login_in_a_session_that_just_ended_takes_nothing_of_it_along() 
     tab = browser.clone()
     await laced(tab, gate, {"user_id": 7}, browser.post("/logout", {}))
     assert await session_of(tab) == {"user_id": 7}
+
+
+async def test_a_request_that_names_another_user_by_half_fails_and_leaves_the_first_one() -> None:
+    world = World(subject=lambda session: f"{session.get('tenant')}:{session.get('user')}")
+    browser = world.browser()
+    await browser.post("/update", {"tenant": "a", "user": 7})
+    with pytest.raises(ConfigurationError, match="assign every key"):
+        await browser.post("/update", {"tenant": "b"})
+    assert await session_of(browser) == {"tenant": "a", "user": 7}
+    await browser.post("/update", {"tenant": "b", "user": 7})
+    assert await session_of(browser) == {"tenant": "b", "user": 7}
 
 
 @pytest.mark.parametrize("how", ["destroy", "nobody", "somebody else"])
