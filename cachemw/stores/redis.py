@@ -280,8 +280,9 @@ class RedisStore(Store):
 
     def _topology(self) -> Topology:
         loop = asyncio.get_running_loop()
-        if self._last is not None and self._last[0] is loop:
-            return self._last[1]
+        last = self._last  # once: other threads have loops of their own
+        if last is not None and last[0] is loop:
+            return last[1]
         topology = self._topologies.get(loop)
         if topology is None:
             for other in list(self._topologies):
