@@ -445,6 +445,17 @@ class Sentinels:
         until(lambda: all(map(self._is_well, self.sentinels)), "the sentinels to be well")
         until(self._all_follow, "the replicas to follow")
 
+    def fail_over(self) -> None:
+        """Have a replica promoted, as soon as the first sentinel takes one for good enough."""
+        until(self._begins_a_failover, "a replica to promote")
+
+    def _begins_a_failover(self) -> bool:
+        try:
+            self.sentinels[0].ask("SENTINEL", "FAILOVER", self.name)
+        except redis.ResponseError:  # what it knows of its replicas may be some seconds old
+            return False
+        return True
+
     def _choice(self, sentinel: Server) -> int:
         return int(sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)[1])
 

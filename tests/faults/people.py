@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from tests.faults.pages import QUOTA
 from tests.faults.truth import Counted, Truth, fault_of_age, fault_of_limit
-from tests.faults.wire import Answer, Broken, ask, hang_up, parse
+from tests.faults.wire import Answer, Broken, ask, asked, parse
 
 KEYS = 6
 PAUSE = 0.008  # seconds between two requests of a person: a crowd, and not a benchmark
@@ -248,11 +248,10 @@ class Crowd:
             await asyncio.sleep(PAUSE * 3)
             try:
                 async with asyncio.timeout(5):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.write(f"GET {target} HTTP/1.1\r\nhost: faults\r\n\r\n".encode())
-                    if chance.random() < 0.5:
-                        await reader.read(chance.randrange(1, 400))
-                    await hang_up(writer)
+                    request = f"GET {target} HTTP/1.1\r\nhost: faults\r\n\r\n"
+                    async with asked(self.port, request.encode()) as reader:
+                        if chance.random() < 0.5:
+                            await reader.read(chance.randrange(1, 400))
             except (OSError, TimeoutError):
                 pass  # nothing was expected
 
@@ -265,12 +264,10 @@ class Crowd:
             said = b""
             try:
                 async with asyncio.timeout(20):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.write(request.encode())
-                    while part := await reader.read(20_000):
-                        said += part
-                        await asyncio.sleep(PAUSE)
-                    await hang_up(writer)
+                    async with asked(self.port, request.encode()) as reader:
+                        while part := await reader.read(20_000):
+                            said += part
+                            await asyncio.sleep(PAUSE)
                 body = parse(said).body
             except (OSError, TimeoutError, Broken):
                 self.tally.note("cache", "broken", 0.0)

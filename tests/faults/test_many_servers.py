@@ -175,7 +175,7 @@ async def test_8_failover_by_hand(behind_sentinels: BehindSentinels) -> None:
         lose(seen)
 
         def fail_over() -> None:
-            sentinels.sentinels[0].ask("SENTINEL", "FAILOVER", sentinels.name)
+            sentinels.fail_over()
             until(lambda: sentinels.primary() is not old, "another primary")
 
         await seen.during(fail_over)

@@ -18,7 +18,7 @@ from tests.faults.fleet import Fleet, fleet
 from tests.faults.people import Crowd
 from tests.faults.row import CALM, SPAN, row
 from tests.faults.table import LINES, Line, told
-from tests.faults.wire import Broken, ask, hang_up
+from tests.faults.wire import Broken, ask, asked
 from tests.servers import VALKEY, Server, is_alive, until
 
 pytestmark = pytest.mark.anyio
@@ -122,10 +122,9 @@ async def test_25_clients_leave_in_droves(world: World) -> None:
 
     async def leave(number: int) -> None:
         target = chance.choice(["item", "stream", "mine", "data", "slow"])
-        reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
-        writer.write(f"GET /{target}/d{number % 9}?for=0.05 HTTP/1.1\r\nhost: a\r\n\r\n".encode())
-        await asyncio.sleep(chance.random() * 0.02)
-        await hang_up(writer)
+        request = f"GET /{target}/d{number % 9}?for=0.05 HTTP/1.1\r\nhost: a\r\n\r\n"
+        async with asked(app.port, request.encode()):
+            await asyncio.sleep(chance.random() * 0.02)
 
     async with world.row("25", "300 clients leave amid their requests") as seen:
 

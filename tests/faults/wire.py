@@ -6,7 +6,7 @@ taken as it stands on the wire: a response that breaks off is `Broken`, never a 
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 PATIENCE = 10.0  # seconds; nothing that works takes so long
@@ -66,19 +66,22 @@ async def ask_raw(port: int, request: bytes, *, patience: float = PATIENCE) -> A
 
 
 async def _said(port: int, request: bytes) -> bytes:
+    async with asked(port, request) as reader:
+        return await reader.read()
+
+
+@contextlib.asynccontextmanager
+async def asked(port: int, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """What is said to a request. At the end of the block the connection ends at once, whatever is
+    still on its way, and however the block ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        return await reader.read()
+        yield reader
     finally:
-        await hang_up(writer)
-
-
-async def hang_up(writer: asyncio.StreamWriter) -> None:
-    """End a connection at once, whatever is still on its way."""
-    writer.transport.abort()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+        writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 def parse(said: bytes, *, is_head: bool = False) -> Answer:
