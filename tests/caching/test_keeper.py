@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cachemw import CachePolicy
+from cachemw import Cache, CachePolicy
 from cachemw.caching.keeper import CLAIM_PAUSES, Keeper
 from cachemw.caching.reasons import Reason
 from cachemw.caching.resource import Resource
@@ -14,6 +14,7 @@ from cachemw.messages import RequestHead
 from cachemw.scripts import Reply
 from cachemw.stores import MemoryStore, open_store
 from cachemw.stores.base import Store, together
+from tests.caching.caches import FRESH, cached
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +64,17 @@ async def test_who_waits_for_nobody_does_not_wait_for_a_claim(redis_url: str) ->
     assert not await keeper.ensure([b"tag"], 60.0)
     assert set(await marking(store, b"another")) == {1}
     await store.aclose()
+
+
+async def test_no_lease_wait_is_no_wait_for_a_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cachemw.caching.keeper.CLAIM_PAUSES", (0, 0, 3600))
+    store = MemoryStore()
+    page = cached(store=store, lease_wait=0)
+    page.origin.answers("hello", headers=FRESH)
+    await marking(store, b"another")
+    async with asyncio.timeout(60):  # an hour otherwise
+        assert (await page.get("/")).body == b"hello"
+        assert await Cache(store).get_or_set("key", lambda: 1, "1m", lease_wait=0) == 1
 
 
 async def test_a_process_that_died_over_its_claim_holds_up_first_entries_for_a_second(
